@@ -1,0 +1,80 @@
+"""DINO: a student matches its own moving average across crops (Caron et al., 2021; Table A3)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from lightly.loss import DINOLoss
+from lightly.models.modules import DINOProjectionHead
+from lightly.models.utils import deactivate_requires_grad, update_momentum
+from torch import Tensor, nn
+
+from harness.training.augment import joint_embedding_view
+from harness.training.objective import Progress
+from harness.training.recipes import DinoRecipe
+from harness.training.schedules import cosine_schedule
+
+POSITIONS = "learned"
+
+
+class Dino(nn.Module):
+    """The teacher sees the two global crops, the student all of them. The teacher is what the paper studies."""
+
+    def __init__(self, vit: nn.Module, recipe: DinoRecipe, size: int, normalise: nn.Module) -> None:
+        super().__init__()
+        self.recipe, self.normalise = recipe, normalise
+        self.student, self.teacher = vit, copy.deepcopy(vit)
+        # Weight-normalised layers cannot be copied: build the head twice.
+        self.student_head, self.teacher_head = (
+            DINOProjectionHead(
+                vit.embed_dim,
+                recipe.hidden,
+                recipe.bottleneck,
+                recipe.prototypes,
+                freeze_last_layer=recipe.freeze_last_layer,
+            )
+            for _ in range(2)
+        )
+        self.teacher_head.load_state_dict(self.student_head.state_dict())
+        deactivate_requires_grad(self.teacher)
+        deactivate_requires_grad(self.teacher_head)
+        low, high = recipe.teacher_temperature
+        self.loss = DINOLoss(
+            recipe.prototypes,
+            warmup_teacher_temp=low,
+            teacher_temp=high,
+            warmup_teacher_temp_epochs=recipe.teacher_warmup_epochs,
+        )
+        self.global_views = nn.ModuleList(
+            [
+                joint_embedding_view(size, recipe.crop, blur=1.0, solarize=0.0),
+                joint_embedding_view(size, recipe.crop, blur=0.1, solarize=0.2),
+            ]
+        )
+        self.local_view = joint_embedding_view(recipe.local_size, recipe.local_crop, blur=0.5, solarize=0.0)
+
+    def forward(self, images: Tensor, progress: Progress) -> Tensor:
+        with torch.no_grad():
+            broad = [self.normalise(view(images)) for view in self.global_views]
+            narrow = [self.normalise(self.local_view(images)) for _ in range(self.recipe.local_views)]
+            seen = self.teacher_head(self.teacher(torch.cat(broad)))
+        answers = [self.student_head(self.student(torch.cat(broad)))]
+        if narrow:
+            answers.append(self.student_head(self.student(torch.cat(narrow))))
+        n = len(images)
+        return self.loss(list(seen.split(n)), [view for side in answers for view in side.split(n)], epoch=progress.epoch)
+
+    def weight_decay(self, progress: Progress) -> float:
+        return cosine_schedule(progress.step, progress.total, self.recipe.weight_decay, self.recipe.weight_decay_end)
+
+    def before_update(self, progress: Progress) -> None:
+        self.student_head.cancel_last_layer_gradients(progress.epoch)
+
+    def after_update(self, progress: Progress) -> None:
+        momentum = cosine_schedule(progress.step, progress.total, self.recipe.momentum, 1.0)
+        update_momentum(self.student, self.teacher, momentum)
+        update_momentum(self.student_head, self.teacher_head, momentum)
+
+    def backbone(self) -> nn.Module:
+        return self.teacher

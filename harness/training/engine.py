@@ -1,0 +1,147 @@
+"""The pre-training loop: one optimiser, one schedule, exact resume, a k-NN curve of the method's own backbone."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from harness.artifacts.errors import InvalidInput
+from harness.data import draws
+from harness.maths.neighbours import classify
+from harness.training.objective import Objective, Progress
+from harness.training.recipes import Recipe
+from harness.training.schedules import warmup_cosine
+
+
+def pretrain(
+    objective: Objective,
+    recipe: Recipe,
+    images: Tensor,
+    labels: Tensor,
+    scratch: Path,
+    *,
+    monitor_every: int,
+    device: str = "cpu",
+) -> list[dict[str, float]]:
+    """Train in place and return the curve: one row per monitored epoch (loss, learning rate, k-NN accuracy).
+
+    images: (n, 3, s, s) uint8. labels: (n,) int64, used by the k-NN monitor only, never by the objective.
+    scratch: folder of the resumable state. A run that was killed continues from the last finished epoch and ends with
+    the very weights of an uninterrupted one.
+    Raises InvalidInput when a batch does not fit the data or the loss stops being finite.
+    """
+    if recipe.batch > len(images):
+        raise InvalidInput("params.yaml", field="batch", seen=recipe.batch, expected=f"at most the {len(images)} images")
+    per_epoch = len(images) // recipe.batch
+    total = per_epoch * recipe.epochs
+    optimiser = torch.optim.AdamW(_groups(objective), lr=1.0, betas=recipe.betas)
+    images, labels = images.to(device), labels.to(device)
+    rows: list[dict[str, float]] = []
+    torch.manual_seed(recipe.seed)
+    start = _restore(scratch, objective, optimiser, rows)
+    bar = tqdm(range(start, recipe.epochs), initial=start, total=recipe.epochs, unit="epoch", disable=not sys.stderr.isatty())
+    for epoch in bar:
+        objective.train()
+        order = torch.from_numpy(draws.permutation(recipe.seed, f"epoch{epoch}", len(images)))
+        mean = torch.zeros((), device=device)
+        for i in range(per_epoch):
+            progress = Progress(epoch * per_epoch + i, per_epoch, total)
+            batch = images[order[i * recipe.batch : (i + 1) * recipe.batch].to(device)].float() / 255
+            mean += _step(objective, optimiser, recipe, batch, progress) / per_epoch
+        if not torch.isfinite(mean):
+            raise InvalidInput(
+                "pre-training",
+                field="loss",
+                seen=f"{mean.item()} in epoch {epoch}, steps {epoch * per_epoch} to {(epoch + 1) * per_epoch - 1}",
+                expected="a finite loss",
+                next_step=f"lower base_lr; the last good state is kept in {scratch}",
+            )
+        if (epoch + 1) % monitor_every == 0 or epoch + 1 == recipe.epochs:
+            rows.append({"epoch": epoch + 1, "loss": mean.item()} | monitor(objective, images, labels))
+            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+        bar.set_postfix(loss=f"{mean.item():.3f}")
+        _save(scratch, objective, optimiser, rows, epoch + 1)
+    return rows
+
+
+def _step(objective: Objective, optimiser: torch.optim.Optimizer, recipe: Recipe, batch: Tensor, progress: Progress) -> Tensor:
+    warmup = recipe.warmup_epochs * progress.steps_per_epoch
+    rate = warmup_cosine(progress.step, warmup, progress.total, recipe.base_lr * recipe.batch / 256)
+    decay = objective.weight_decay(progress)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+        group["weight_decay"] = decay if group["decayed"] else 0.0
+    loss = objective(batch, progress)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    if recipe.clip_grad is not None:
+        nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], recipe.clip_grad)
+    objective.before_update(progress)
+    optimiser.step()
+    objective.after_update(progress)
+    return loss.detach()
+
+
+def _groups(objective: Objective) -> list[dict[str, Any]]:
+    """Weight decay applies to matrices only: biases, norms and tokens are left alone, as in the official recipes."""
+    trained = [(name, p) for name, p in objective.named_parameters() if p.requires_grad]
+    plain = [p for name, p in trained if p.ndim < 2 or name.endswith(("cls_token", "pos_embed", "mask_token"))]
+    skip = {id(p) for p in plain}
+    return [
+        {"params": [p for _, p in trained if id(p) not in skip], "decayed": True},
+        {"params": plain, "decayed": False},
+    ]
+
+
+@torch.no_grad()
+def monitor(objective: Objective, images: Tensor, labels: Tensor, *, bank: int = 4096, queries: int = 1024) -> dict[str, float]:
+    """20-NN accuracy of the final CLS token and of the pooled patch tokens on held-back training images."""
+    vit = objective.backbone().eval()
+    take = min(bank + queries, len(images))
+    tokens = torch.cat([vit.forward_features(objective.normalise(part.float() / 255)) for part in images[:take].split(512)])
+    split = take - min(queries, take // 5)
+    features: Mapping[str, Tensor] = {"knn_cls": tokens[:, 0], "knn_gap": tokens[:, 1:].mean(1)}
+    classes = int(labels.max()) + 1
+    result = {}
+    for name, x in features.items():
+        answer = classify(x[:split], labels[:split], x[split:], classes=classes, k=20, temperature=0.07)
+        result[name] = (answer == labels[split:take]).float().mean().item()
+    return result
+
+
+def _save(scratch: Path, objective: Any, optimiser: torch.optim.Optimizer, rows: list[dict[str, float]], epochs: int) -> None:
+    scratch.mkdir(parents=True, exist_ok=True)
+    state = {
+        "objective": objective.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "rows": rows,
+        "epochs": epochs,
+        "rng": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda_rng"] = torch.cuda.get_rng_state()
+    temporary = scratch / "state.pt.tmp"
+    torch.save(state, temporary)
+    os.replace(temporary, scratch / "state.pt")
+
+
+def _restore(scratch: Path, objective: Any, optimiser: torch.optim.Optimizer, rows: list[dict[str, float]]) -> int:
+    path = scratch / "state.pt"
+    if not path.exists():
+        return 0
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    objective.load_state_dict(state["objective"])
+    optimiser.load_state_dict(state["optimiser"])
+    rows.extend(state["rows"])
+    torch.set_rng_state(state["rng"])
+    if "cuda_rng" in state:
+        torch.cuda.set_rng_state(state["cuda_rng"])
+    return int(state["epochs"])

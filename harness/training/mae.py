@@ -1,0 +1,54 @@
+"""MAE: rebuild the pixels of masked patches from the few that are seen (He et al., 2022; Table A1)."""
+
+from __future__ import annotations
+
+import torch
+from lightly.models.modules import MaskedVisionTransformerDecoderTIMM, MaskedVisionTransformerTIMM
+from lightly.models.utils import get_at_index, normalize_mean_var, patchify, random_token_mask, repeat_token, set_at_index
+from torch import Tensor, nn
+
+from harness.training.augment import reconstruction_view
+from harness.training.objective import Progress
+from harness.training.recipes import MaeRecipe
+
+POSITIONS = "sincos"
+
+
+class Mae(nn.Module):
+    """Encoder on the visible patches, a light decoder on all of them, squared error on the masked ones."""
+
+    def __init__(self, vit: nn.Module, recipe: MaeRecipe, size: int, normalise: nn.Module) -> None:
+        super().__init__()
+        self.recipe, self.normalise = recipe, normalise
+        self.vit = vit
+        # "skip": the encoder comes initialised.
+        self.encoder = MaskedVisionTransformerTIMM(vit, weight_initialization="skip", pos_embed_initialization="skip")
+        self.patch = vit.patch_embed.patch_size[0]
+        self.embed = nn.Linear(vit.embed_dim, recipe.decoder_width)
+        self.decoder = MaskedVisionTransformerDecoderTIMM(
+            vit.patch_embed.num_patches, recipe.decoder_width, recipe.decoder_depth, recipe.decoder_heads
+        )
+        self.pixels = nn.Linear(recipe.decoder_width, 3 * self.patch**2)
+        self.view = reconstruction_view(size, recipe.crop)
+
+    def forward(self, images: Tensor, progress: Progress) -> Tensor:
+        with torch.no_grad():
+            view = self.normalise(self.view(images))
+            length = self.encoder.sequence_length
+            kept, masked = random_token_mask((len(view), length), mask_ratio=self.recipe.mask, device=view.device)
+            # Tokens count from the CLS token, patches from the first patch.
+            target = normalize_mean_var(get_at_index(patchify(view, self.patch), masked - 1))
+        visible = self.embed(self.encoder.encode(view, idx_keep=kept))
+        tokens = repeat_token(self.decoder.mask_token, (len(view), length))
+        decoded = self.decoder.decode(self.decoder.add_pos_embed(set_at_index(tokens, kept, visible)))
+        return (self.pixels(get_at_index(decoded, masked)) - target).square().mean()
+
+    def weight_decay(self, progress: Progress) -> float:
+        return self.recipe.weight_decay
+
+    def before_update(self, progress: Progress) -> None: ...
+
+    def after_update(self, progress: Progress) -> None: ...
+
+    def backbone(self) -> nn.Module:
+        return self.vit

@@ -1,0 +1,71 @@
+"""MoCo-v3: InfoNCE between two views' queries and a momentum encoder's keys (Chen, Xie and He, 2021; Table A2)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from lightly.models.modules import MoCoProjectionHead
+from lightly.models.utils import deactivate_requires_grad, update_momentum
+from torch import Tensor, nn
+
+from harness.training.augment import joint_embedding_view
+from harness.training.objective import Progress
+from harness.training.recipes import MocoV3Recipe
+from harness.training.schedules import cosine_schedule
+
+POSITIONS = "sincos"
+
+
+def info_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
+    """2 T times the cross-entropy of each query (n, d) against all keys (n, d); the positive has its own index.
+
+    Keys carry no gradient. Views of one side are never each other's negatives, as they are in SimCLR's loss.
+    """
+    logits = F.normalize(query, dim=1) @ F.normalize(key, dim=1).T / temperature
+    return 2 * temperature * F.cross_entropy(logits, torch.arange(len(query), device=query.device))
+
+
+class MocoV3(nn.Module):
+    """The base encoder learns to predict the momentum encoder's embedding of the other view."""
+
+    def __init__(self, vit: nn.Module, recipe: MocoV3Recipe, size: int, normalise: nn.Module) -> None:
+        super().__init__()
+        self.recipe, self.normalise = recipe, normalise
+        self.vit = vit
+        # A frozen random patch embedding keeps ViT training stable (section 4.2 of MoCo-v3).
+        vit.patch_embed.requires_grad_(False)
+        self.projector = MoCoProjectionHead(vit.embed_dim, recipe.hidden, recipe.out, num_layers=3, batch_norm=True)
+        self.predictor = MoCoProjectionHead(recipe.out, recipe.hidden, recipe.out, num_layers=2, batch_norm=True)
+        self.momentum_vit, self.momentum_projector = copy.deepcopy(vit), copy.deepcopy(self.projector)
+        deactivate_requires_grad(self.momentum_vit)
+        deactivate_requires_grad(self.momentum_projector)
+        self.views = nn.ModuleList(
+            [
+                joint_embedding_view(size, recipe.crop, blur=1.0, solarize=0.0),
+                joint_embedding_view(size, recipe.crop, blur=0.1, solarize=0.2),
+            ]
+        )
+
+    def forward(self, images: Tensor, progress: Progress) -> Tensor:
+        with torch.no_grad():
+            momentum = cosine_schedule(progress.step, progress.total, self.recipe.momentum, 1.0)
+            update_momentum(self.vit, self.momentum_vit, momentum)
+            update_momentum(self.projector, self.momentum_projector, momentum)
+            first, second = (self.normalise(view(images)) for view in self.views)
+            key1 = self.momentum_projector(self.momentum_vit(first))
+            key2 = self.momentum_projector(self.momentum_vit(second))
+        query1 = self.predictor(self.projector(self.vit(first)))
+        query2 = self.predictor(self.projector(self.vit(second)))
+        return info_nce(query1, key2, self.recipe.temperature) + info_nce(query2, key1, self.recipe.temperature)
+
+    def weight_decay(self, progress: Progress) -> float:
+        return self.recipe.weight_decay
+
+    def before_update(self, progress: Progress) -> None: ...
+
+    def after_update(self, progress: Progress) -> None: ...
+
+    def backbone(self) -> nn.Module:
+        return self.vit

@@ -1,0 +1,78 @@
+"""What a pre-training run is told: Tables A1 to A3, scaled by these numbers and nothing else.
+
+The learning rate is base_lr x batch / 256 (appendix A.2). Where the tables are silent the official recipes decide.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from harness.artifacts.params import Strict
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Recipe(Strict):
+    """What every objective shares. Lengths are in epochs, rates per 256 images."""
+
+    seed: int = Field(ge=0)
+    epochs: Count
+    batch: Annotated[int, Field(ge=2)]
+    base_lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    betas: tuple[Unit, Unit] = (0.9, 0.95)
+    crop: tuple[Positive, Unit]
+    clip_grad: Positive | None = None
+
+
+class MocoV3Recipe(Recipe):
+    """MoCo-v3 (Table A2): InfoNCE between a query and the momentum encoder's key."""
+
+    objective: Literal["moco_v3"]
+    momentum: Unit = 0.99
+    temperature: Positive = 0.2
+    hidden: Count = 4096
+    out: Count = 256
+
+
+class DinoRecipe(Recipe):
+    """DINO (Table A3): self-distillation over global and, with local_views > 0, local crops."""
+
+    objective: Literal["dino"]
+    momentum: Unit = 0.996
+    teacher_temperature: tuple[Positive, Positive] = (0.04, 0.07)
+    teacher_warmup_epochs: int = Field(default=30, ge=0)
+    local_views: int = Field(default=8, ge=0)
+    local_size: Count = 96
+    local_crop: tuple[Positive, Unit] = (0.05, 0.25)
+    weight_decay_end: Annotated[float, Field(ge=0)] = 0.4
+    freeze_last_layer: int = Field(default=1, ge=0)
+    hidden: Count = 2048
+    bottleneck: Count = 256
+    prototypes: Count = 65536
+
+
+class MaeRecipe(Recipe):
+    """MAE (Table A1): regression of the normalised pixels of masked patches."""
+
+    objective: Literal["mae"]
+    mask: Annotated[float, Field(gt=0, lt=1)] = 0.75
+    decoder_width: Count = 512
+    decoder_depth: Count = 8
+    decoder_heads: Count = 16
+
+
+class RandomRecipe(Strict):
+    """No training: the initial weights, as reference."""
+
+    objective: Literal["random"]
+    seed: int = Field(ge=0)
+    positions: Literal["sincos", "learned"] = "sincos"
+
+
+AnyRecipe = Annotated[MocoV3Recipe | DinoRecipe | MaeRecipe | RandomRecipe, Field(discriminator="objective")]

@@ -1,0 +1,48 @@
+"""Weighted k-NN against a naive loop and scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+
+from harness.artifacts.errors import InvalidInput
+from harness.maths.neighbours import classify
+
+
+@pytest.fixture
+def world():
+    g = torch.Generator().manual_seed(0)
+    bank = torch.randn(300, 8, generator=g, dtype=torch.float64)
+    return bank, torch.randint(5, (300,), generator=g), torch.randn(97, 8, generator=g, dtype=torch.float64)
+
+
+def naive(bank, labels, queries, classes, k, temperature):
+    unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
+    similarity = unit(queries.numpy()) @ unit(bank.numpy()).T
+    answers = []
+    for row in similarity:
+        votes = np.zeros(classes)
+        for j in np.argsort(-row)[:k]:
+            votes[labels[j]] += np.exp(row[j] / temperature)
+        answers.append(votes.argmax())
+    return np.array(answers)
+
+
+@pytest.mark.parametrize("chunk", [1, 13, 1024])
+def test_equals_the_naive_loop_whatever_the_chunk(world, chunk):
+    bank, labels, queries = world
+    answer = classify(bank, labels, queries, classes=5, k=20, temperature=0.07, chunk=chunk)
+    np.testing.assert_array_equal(answer.numpy(), naive(bank, labels, queries, 5, 20, 0.07))
+
+
+def test_equals_scikit_learn_with_the_same_weights(world):
+    bank, labels, queries = world
+    peer = KNeighborsClassifier(20, metric="cosine", weights=lambda d: np.exp((1 - d) / 0.07)).fit(bank, labels)
+    answer = classify(bank, labels, queries, classes=5, k=20, temperature=0.07)
+    np.testing.assert_array_equal(answer.numpy(), peer.predict(queries))
+
+
+def test_a_bank_smaller_than_k_is_refused(world):
+    bank, labels, queries = world
+    with pytest.raises(InvalidInput, match="at least k = 20"):
+        classify(bank[:19], labels[:19], queries, classes=5, k=20, temperature=0.07)

@@ -1,0 +1,132 @@
+"""Pre-training: every objective learns its own loss, and a killed run ends with the uninterrupted run's weights."""
+
+import pytest
+import torch
+from kornia.enhance import Normalize
+
+from harness.artifacts.errors import InvalidInput
+from harness.models.build import build
+from harness.training import dino, engine, mae, moco_v3, recipes
+
+COMMON = {"seed": 0, "epochs": 4, "batch": 32, "base_lr": 4e-3, "weight_decay": 0.05, "warmup_epochs": 1, "crop": (0.4, 1.0)}
+RECIPES = {
+    "moco_v3": (moco_v3, moco_v3.MocoV3, recipes.MocoV3Recipe(objective="moco_v3", hidden=32, out=16, **COMMON)),
+    "dino": (
+        dino,
+        dino.Dino,
+        recipes.DinoRecipe(
+            objective="dino", hidden=32, bottleneck=16, prototypes=64, local_views=2, local_size=8, clip_grad=3.0, **COMMON
+        ),
+    ),
+    "mae": (
+        mae,
+        mae.Mae,
+        recipes.MaeRecipe(objective="mae", decoder_width=16, decoder_depth=1, decoder_heads=2, **COMMON),
+    ),
+}
+
+
+def objective_of(name: str):
+    module, kind, recipe = RECIPES[name]
+    vit = build(
+        "vit_tiny_patch16_224",
+        seed=recipe.seed,
+        positions=module.POSITIONS,
+        img_size=16,
+        patch_size=4,
+        embed_dim=16,
+        depth=2,
+        num_heads=2,
+        dynamic_img_size=True,
+    )
+    return kind(vit, recipe, 16, Normalize(torch.full((3,), 0.5), torch.full((3,), 0.25))), recipe
+
+
+@pytest.fixture
+def images():
+    g = torch.Generator().manual_seed(0)
+    return torch.randint(256, (160, 3, 16, 16), generator=g, dtype=torch.uint8), torch.arange(160) % 4
+
+
+class Killed(Exception): ...
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_a_killed_run_resumes_to_identical_weights(name, images, tmp_path, monkeypatch):
+    whole, recipe = objective_of(name)
+    curve = engine.pretrain(whole, recipe, *images, tmp_path / "whole", monitor_every=1)
+
+    broken, _ = objective_of(name)
+    step = engine._step
+    calls = iter(range(10**6))
+
+    def dying(*args):
+        if next(calls) == 13:
+            raise Killed
+        return step(*args)
+
+    monkeypatch.setattr(engine, "_step", dying)
+    with pytest.raises(Killed):
+        engine.pretrain(broken, recipe, *images, tmp_path / "broken", monitor_every=1)
+    monkeypatch.setattr(engine, "_step", step)
+    resumed, _ = objective_of(name)
+    assert engine.pretrain(resumed, recipe, *images, tmp_path / "broken", monitor_every=1) == curve
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("name", ["moco_v3", "mae"])
+def test_the_loss_falls(name, images, tmp_path):
+    objective, recipe = objective_of(name)
+    recipe = recipe.model_copy(update={"epochs": 12})
+    curve = engine.pretrain(objective, recipe, *images, tmp_path, monitor_every=1)
+    assert curve[-1]["loss"] < curve[0]["loss"]
+
+
+def test_the_dino_teacher_follows_the_student_without_gradient(images, tmp_path):
+    # Its loss may rise while the teacher sharpens, so the loss itself tells nothing here.
+    objective, recipe = objective_of("dino")
+    before = {k: v.clone() for k, v in objective.teacher.state_dict().items()}
+    engine.pretrain(objective, recipe, *images, tmp_path, monitor_every=4)
+    assert all(p.grad is None for p in objective.teacher.parameters())
+    moved = {k for k, v in objective.teacher.state_dict().items() if not torch.equal(v, before[k])}
+    assert {"blocks.0.attn.qkv.weight", "cls_token", "pos_embed", "patch_embed.proj.weight"} <= moved
+
+
+def test_positions_and_patch_embedding_are_trained_as_prescribed():
+    fixed, _ = objective_of("moco_v3")
+    assert not fixed.vit.pos_embed.requires_grad
+    assert not fixed.vit.patch_embed.proj.weight.requires_grad
+    masked, _ = objective_of("mae")
+    assert not masked.vit.pos_embed.requires_grad
+    assert masked.vit.patch_embed.proj.weight.requires_grad
+    learned, _ = objective_of("dino")
+    assert learned.student.pos_embed.requires_grad
+    assert not learned.teacher.pos_embed.requires_grad
+
+
+def test_info_nce_is_zero_sum_of_a_uniform_guess():
+    same = torch.ones(8, 4)
+    expected = 2 * 0.2 * torch.log(torch.tensor(8.0))
+    torch.testing.assert_close(moco_v3.info_nce(same, same, 0.2), expected)
+
+
+def test_a_world_smaller_than_the_batch_is_refused(images, tmp_path):
+    objective, recipe = objective_of("mae")
+    with pytest.raises(InvalidInput, match="batch"):
+        engine.pretrain(objective, recipe, images[0][:8], images[1][:8], tmp_path, monitor_every=1)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(images, tmp_path):
+    objective, recipe = objective_of("mae")
+    engine.pretrain(objective, recipe.model_copy(update={"epochs": 1}), *images, tmp_path, monitor_every=1)
+    kept = (tmp_path / "state.pt").read_bytes()
+    torch.nn.init.constant_(objective.pixels.bias, float("nan"))
+    engine_restore = engine._restore
+    engine._restore = lambda *args: 1
+    try:
+        with pytest.raises(InvalidInput, match="finite"):
+            engine.pretrain(objective, recipe, *images, tmp_path, monitor_every=1)
+    finally:
+        engine._restore = engine_restore
+    assert (tmp_path / "state.pt").read_bytes() == kept
