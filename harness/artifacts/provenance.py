@@ -1,0 +1,38 @@
+"""What made an artifact. Nothing here depends on when or where it was made, so that an unchanged rebuild is byte-equal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from harness.artifacts.params import Strict
+
+
+class Provenance(Strict):
+    """profile; stage; parameters, code, images, weights: SHA-256 of what went in ("" where a stage has none).
+
+    inputs: SHA-256 of every artifact read, by name. libraries: version by name. machine: what decides the numbers'
+    last bits (processor family and instruction set), not which machine it was.
+    """
+
+    profile: str
+    stage: str
+    parameters: str
+    code: str
+    images: str = ""
+    weights: str = ""
+    inputs: dict[str, str] = Field(default_factory=dict)
+    libraries: dict[str, str] = Field(default_factory=dict)
+    machine: str = ""
+
+
+def digest(value: Mapping[str, Any] | list[Any] | str | bytes) -> str:
+    """SHA-256 of bytes, text, or of a JSON value in canonical form (sorted keys, no spaces)."""
+    if isinstance(value, bytes):
+        return hashlib.sha256(value).hexdigest()
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
