@@ -1,0 +1,197 @@
+"""From an estimate and a margin to a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from statsmodels.stats.multitest import multipletests
+
+from harness.artifacts.errors import InvalidInput
+from harness.evidence.estimate import Estimate
+
+
+class State(StrEnum):
+    """What may be said of a claim; the last four are those where no number may decide."""
+
+    SUPPORTED = "SUPPORTED"
+    REFUTED = "REFUTED"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    INVALID = "INVALID"
+    MISSING = "MISSING"
+    UNCALIBRATED = "UNCALIBRATED"
+    NO_EVIDENCE = "NO_EVIDENCE"
+
+
+# Most urgent first: a broken file hides what a missing one would show.
+_NO_NUMBER = (State.INVALID, State.MISSING, State.UNCALIBRATED, State.NO_EVIDENCE)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A state with the numbers that led to it.
+
+    estimate, interval (two-sided, at the decision's level) and margin share one unit of measurement; n counts the
+    resampled units and unit names them; all are None where no number decides. reason: one sentence for the reader.
+    p_support, p_refute: one-sided p-values for the claim and for its opposite, each against (1 - level) / 2, except
+    p_support of an equivalence, against 1 - level.
+    """
+
+    state: State
+    estimate: float | None
+    interval: tuple[float, float] | None
+    margin: float | None
+    n: int | None
+    unit: str | None
+    reason: str
+    p_support: float | None = None
+    p_refute: float | None = None
+
+
+def exceeds(estimate: Estimate, margin: float, level: float = 0.95) -> Decision:
+    """Whether the quantity lies above the margin.
+
+    SUPPORTED when the interval lies wholly above it, REFUTED when wholly at or below it, INCONCLUSIVE otherwise, and
+    INCONCLUSIVE when leaving out one unit moves the estimate to the other side. margin: in the estimate's unit.
+    Raises InvalidInput on a non-finite margin or a level outside (0, 1).
+    """
+    _check(margin)
+    low, high = estimate.interval(level)
+    state = _state(supported=low > margin, refuted=high <= margin)
+    decision = Decision(
+        state,
+        estimate.value,
+        (low, high),
+        margin,
+        estimate.n,
+        estimate.unit,
+        f"{_numbers(estimate, low, high, level)}; claimed above {margin:.4g}",
+        p_support=estimate.p_above(margin),
+        p_refute=(-estimate).p_above(-margin, or_equal=True),
+    )
+    return _guard(decision, estimate.jackknife, lambda values: values > margin)
+
+
+def below(estimate: Estimate, margin: float, level: float = 0.95) -> Decision:
+    """Whether the quantity lies below the margin: `exceeds` mirrored, so REFUTED when wholly at or above it."""
+    _check(margin)
+    low, high = estimate.interval(level)
+    state = _state(supported=high < margin, refuted=low >= margin)
+    decision = Decision(
+        state,
+        estimate.value,
+        (low, high),
+        margin,
+        estimate.n,
+        estimate.unit,
+        f"{_numbers(estimate, low, high, level)}; claimed below {margin:.4g}",
+        p_support=(-estimate).p_above(-margin),
+        p_refute=estimate.p_above(margin, or_equal=True),
+    )
+    return _guard(decision, estimate.jackknife, lambda values: values < margin)
+
+
+def equivalent(estimate: Estimate, margin: float, level: float = 0.95) -> Decision:
+    """Whether the quantity lies strictly between -margin and margin: two one-sided tests at 1 - level each.
+
+    SUPPORTED when the 2 level - 1 interval (90 % by default) lies inside (-margin, margin), REFUTED when the level
+    interval lies wholly outside, on one side, INCONCLUSIVE otherwise or when leaving out one unit changes the answer.
+    Raises InvalidInput unless the margin is finite and positive and level is in (0.5, 1).
+    """
+    _check(margin)
+    if margin <= 0:
+        raise InvalidInput("decision", field="margin", seen=margin, expected="a positive number for an equivalence")
+    if not 0.5 < level < 1:
+        raise InvalidInput("decision", field="level", seen=level, expected="a number in (0.5, 1) for an equivalence")
+    low, high = estimate.interval(level)
+    inner = estimate.interval(2 * level - 1)
+    state = _state(supported=-margin < inner[0] and inner[1] < margin, refuted=low >= margin or high <= -margin)
+    decision = Decision(
+        state,
+        estimate.value,
+        (low, high),
+        margin,
+        estimate.n,
+        estimate.unit,
+        f"{_numbers(estimate, low, high, level)}; claimed within {margin:.4g} of 0, "
+        f"{2 * level - 1:.0%} interval [{inner[0]:.4g}, {inner[1]:.4g}]",
+        p_support=max(estimate.p_above(-margin), (-estimate).p_above(-margin)),
+        p_refute=min(estimate.p_above(margin, or_equal=True), (-estimate).p_above(margin, or_equal=True)),
+    )
+    return _guard(decision, estimate.jackknife, lambda values: np.abs(values) < margin)
+
+
+def all_of(decisions: Sequence[Decision], level: float = 0.95) -> Decision:
+    """One verdict for a rule whose parts must all hold.
+
+    SUPPORTED when every part is: a conjunction is an intersection-union test, whose error rate is at most that of
+    one part, so support needs no correction. REFUTED when some part is and its p_refute survives Holm's correction over
+    all parts, since each part is one more chance to refute; this needs more than 2 k / (1 - level) draws for k parts.
+    INCONCLUSIVE otherwise. A part where no number may decide gives its own state to the whole.
+    The numbers are those of the deciding part: the strongest refutation, or else the weakest support.
+    Raises InvalidInput when there are no parts, a part lacks its p-values, or level is not in (0, 1).
+    """
+    if not decisions:
+        raise InvalidInput("decision", field="parts", seen="none", expected="at least one")
+    if not 0 < level < 1:
+        raise InvalidInput("decision", field="level", seen=level, expected="a number in (0, 1)")
+    for state in _NO_NUMBER:
+        for part in decisions:
+            if part.state is state:
+                return part
+    if len(decisions) == 1:
+        return decisions[0]
+    support, refute = [_p_values(decisions, field) for field in ("p_support", "p_refute")]
+    rejected, corrected, *_ = multipletests(refute, alpha=(1 - level) / 2, method="holm")
+    refuted = [i for i, part in enumerate(decisions) if part.state is State.REFUTED and rejected[i]]
+    supported = all(part.state is State.SUPPORTED for part in decisions)
+    unsupported = [i for i, part in enumerate(decisions) if supported or part.state is not State.SUPPORTED]
+    deciding = min(refuted, key=lambda i: refute[i]) if refuted else max(unsupported, key=lambda i: support[i])
+    parts = "; ".join(f"({i}) {part.state}: {part.reason}" for i, part in enumerate(decisions, start=1))
+    return replace(
+        decisions[deciding],
+        state=_state(supported=supported, refuted=bool(refuted)),
+        reason=f"decided by part {deciding + 1} of {len(decisions)}: {parts}",
+        p_support=max(support),
+        p_refute=float(min(corrected)),
+    )
+
+
+def _p_values(decisions: Sequence[Decision], field: str) -> list[float]:
+    values = [getattr(part, field) for part in decisions]
+    if any(value is None for value in values):
+        raise InvalidInput("decision", field=field, seen=None, expected="a p-value for each part that a number decides")
+    return values
+
+
+def _guard(
+    decision: Decision, jackknife: NDArray[np.float64] | None, claimed: Callable[[NDArray[np.float64]], NDArray[np.bool_]]
+) -> Decision:
+    """Take back a decision that hangs on a single unit."""
+    if decision.state is State.INCONCLUSIVE or jackknife is None:
+        return decision
+    flips = np.flatnonzero(claimed(jackknife) != (decision.state is State.SUPPORTED))
+    if not flips.size:
+        return decision
+    unit = int(flips[0])
+    hangs = f"{decision.state} hangs on one of the {decision.unit}: without number {unit} it is {jackknife[unit]:.4g}"
+    return replace(decision, state=State.INCONCLUSIVE, reason=f"{decision.reason}; {hangs}")
+
+
+def _state(*, supported: bool, refuted: bool) -> State:
+    if supported:
+        return State.SUPPORTED
+    return State.REFUTED if refuted else State.INCONCLUSIVE
+
+
+def _numbers(estimate: Estimate, low: float, high: float, level: float) -> str:
+    return f"{estimate.value:.4g}, {level:.0%} interval [{low:.4g}, {high:.4g}], n = {estimate.n} {estimate.unit}"
+
+
+def _check(margin: float) -> None:
+    if not math.isfinite(margin):
+        raise InvalidInput("decision", field="margin", seen=margin, expected="a finite number")

@@ -1,0 +1,261 @@
+"""Estimates that carry their paired resampling draws, and the bootstrap that makes them.
+
+Two estimates are paired when the same units were drawn for both, draw by draw; their arithmetic then keeps what
+the units have in common out of the uncertainty of the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from harness.artifacts.errors import InvalidInput
+
+FloatArray = NDArray[np.float64]
+Statistic = Callable[[FloatArray], FloatArray]
+
+# Weights of one call of a statistic, in elements (32 MiB): 50,000 images need 20 GB of leave-one-out rows at once.
+_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A number with its bootstrap draws and, where known, its leave-one-unit-out values.
+
+    value: the statistic on all units. draws: (b,). n: how many units. unit: what is resampled, e.g. "minibatches".
+    key: identity of the resampling plan; equal keys mean that draw i of both used the same units.
+    jackknife: (n,), entry i is the statistic without unit i; None where leaving one out was not computed.
+    The arrays are copied and read-only.
+    Raises InvalidInput on a wrong shape or a non-finite number: a draw is never dropped.
+    """
+
+    value: float
+    draws: FloatArray
+    n: int
+    unit: str
+    key: str
+    jackknife: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise _invalid(self.unit, "n", self.n, "at least 1 unit")
+        object.__setattr__(self, "value", float(self.value))
+        if not np.isfinite(self.value):
+            raise _invalid(self.unit, "value", self.value, "a finite number")
+        object.__setattr__(self, "draws", _frozen(self.draws, "draws", None, self.unit))
+        if self.jackknife is not None:
+            object.__setattr__(self, "jackknife", _frozen(self.jackknife, "jackknife", self.n, self.unit))
+
+    @classmethod
+    def resample(
+        cls, statistic: Statistic, n: int, *, seed: int, unit: str, key: str, draws: int = 2000, jackknife: bool = True
+    ) -> Self:
+        """Bootstrap a statistic over n units, with its leave-one-unit-out values.
+
+        statistic: weights (b, n), float64, each row non-negative and summing to n -> values (b,). It must treat each
+        row by itself: it is called with blocks of bootstrap counts, of leave-one-out rows, and with one row of ones.
+        key: identity of the units and their order, e.g. the image list's digest; the unit, n, draws and seed are
+        added to it. jackknife: False saves n evaluations where n is so large that one unit cannot matter.
+        Raises InvalidInput on n < 2, draws < 1, or a statistic that returns another shape or a non-finite number.
+        """
+        if n < 2:
+            raise _invalid(unit, "n", n, "at least 2 units", "a single unit has no resampling spread")
+        if draws < 1:
+            raise _invalid(unit, "draws", draws, "at least 1")
+        counts = bootstrap_counts(seed, n, draws)
+        rows = max(1, _BLOCK // n)
+        values = [_apply(statistic, counts[i : i + rows].astype(np.float64), unit) for i in range(0, draws, rows)]
+        without = [_apply(statistic, _leave_one_out(n, i, min(i + rows, n)), unit) for i in range(0, n, rows) if jackknife]
+        return cls(
+            value=float(_apply(statistic, np.ones((1, n)), unit)[0]),
+            draws=np.concatenate(values),
+            n=n,
+            unit=unit,
+            key=f"{key}/{unit}/n={n}/draws={draws}/seed={seed}",
+            jackknife=np.concatenate(without) if jackknife else None,
+        )
+
+    def __add__(self, other: Estimate) -> Estimate:
+        return _combine([self, other], lambda x: x[0] + x[1])
+
+    def __sub__(self, other: Estimate) -> Estimate:
+        return _combine([self, other], lambda x: x[0] - x[1])
+
+    def __mul__(self, factor: float) -> Estimate:
+        return _combine([self], lambda x: x[0] * factor)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> Estimate:
+        if divisor == 0:
+            raise _invalid(self.unit, "divisor", divisor, "a number other than 0")
+        return _combine([self], lambda x: x[0] / divisor)
+
+    def __neg__(self) -> Estimate:
+        return self * -1.0
+
+    def ratio(self, other: Estimate) -> Estimate:
+        """This estimate over another, paired draw by draw.
+
+        Raises InvalidInput when the two are unpaired or the denominator is 0 in the value, a draw or a jackknife entry.
+        """
+        parts = [np.atleast_1d(other.value), other.draws, *([] if other.jackknife is None else [other.jackknife])]
+        if any((part == 0).any() for part in parts):
+            raise _invalid(self.unit, "ratio", "a denominator of 0", "a denominator away from 0", "claim a difference instead")
+        return _combine([self, other], lambda x: x[0] / x[1])
+
+    def interval(
+        self, level: float = 0.95, method: Literal["bca", "percentile"] = "bca", *, small_sample: bool = True
+    ) -> tuple[float, float]:
+        """Two-sided bootstrap confidence interval (low, high), in the units of the value.
+
+        bca: bias-corrected and accelerated (Efron 1987); without jackknife values the acceleration is 0.
+        small_sample: widen the normal quantile z to sqrt(n / (n - 1)) t(n - 1), the expanded levels of Hesterberg (2015,
+        section 4.2); False gives the textbook interval, which for a mean covers about 93 % at n = 32, 84 % at n = 5.
+        Even widened, BCa covers a mean only about 92 % of the time at n = 10: its acceleration is itself uncertain.
+        Draws that are all equal give the interval (value, value).
+        Raises InvalidInput when level is not in (0, 1) or the method is unknown.
+        """
+        if not 0 < level < 1:
+            raise _invalid(self.unit, "level", level, "a number in (0, 1)")
+        if method not in ("bca", "percentile"):
+            raise _invalid(self.unit, "method", method, "bca or percentile")
+        if self._degenerate:
+            return self.value, self.value
+        upper = (1 + level) / 2
+        expand = small_sample and self.n > 1
+        z = np.array([-1.0, 1.0]) * (student.ppf(upper, self.n - 1) * self._widening if expand else norm.ppf(upper))
+        tails = norm.cdf(z)
+        if method == "bca":
+            bias, acceleration = self._bca()
+            shifted = bias + z
+            tails = norm.cdf(bias + shifted / np.maximum(1 - acceleration * shifted, 1e-9))
+        low, high = np.quantile(self.draws, tails)
+        return float(low), float(high)
+
+    def p_above(self, margin: float, *, or_equal: bool = False) -> float:
+        """One-sided p-value for "the quantity is above the margin" (or at it, with or_equal), in [1 / (b + 1), 1].
+
+        The inverse of the small-sample BCa interval: it falls below alpha about where the lower end of the 1 - 2 alpha interval
+        passes the margin. The share of draws on the wrong side is (wrong + 1) / (b + 1), so it is never 0.
+        Raises InvalidInput on a margin that is NaN.
+        """
+        if np.isnan(margin):
+            raise _invalid(self.unit, "margin", margin, "a number")
+        b = len(self.draws)
+        if self._degenerate:
+            return 1 / (b + 1) if self.value > margin or (or_equal and self.value == margin) else 1.0
+        wrong = int(np.count_nonzero(self.draws < margin if or_equal else self.draws <= margin))
+        if wrong == b:
+            return 1.0
+        bias, acceleration = self._bca()
+        u = float(norm.ppf((wrong + 1) / (b + 1))) - bias
+        z = u / max(1 + acceleration * u, 1e-9) - bias
+        p = float(student.cdf(z / self._widening, self.n - 1) if self.n > 1 else norm.cdf(z))
+        return max(p, 1 / (b + 1))
+
+    @property
+    def _widening(self) -> float:
+        # Bootstrap draws spread as the plug-in variance does, which divides by n and not by n - 1.
+        return float(np.sqrt(self.n / (self.n - 1)))
+
+    @property
+    def _degenerate(self) -> bool:
+        return bool((self.draws == self.draws[0]).all())
+
+    def _bca(self) -> tuple[float, float]:
+        """Bias correction z0 and acceleration a."""
+        b = len(self.draws)
+        # Half of the ties count as below, else a discrete statistic (an accuracy) looks biased.
+        below = (np.count_nonzero(self.draws < self.value) + np.count_nonzero(self.draws <= self.value)) / (2 * b)
+        # A value outside all of its draws would give an infinite correction.
+        bias = float(norm.ppf(np.clip(below, 1 / (b + 1), b / (b + 1))))
+        if self.jackknife is None:
+            return bias, 0.0
+        deviation = self.jackknife.mean() - self.jackknife
+        scale = np.abs(deviation).max()
+        if scale == 0:
+            return bias, 0.0
+        # Scaled first: the cubes of small deviations underflow.
+        deviation = deviation / scale
+        return bias, float((deviation**3).sum() / (6 * (deviation**2).sum() ** 1.5))
+
+
+def mean(estimates: Sequence[Estimate]) -> Estimate:
+    """Mean of paired estimates, draw by draw. Raises InvalidInput when there are none or they are unpaired."""
+    if not estimates:
+        raise InvalidInput("mean", field="estimates", seen="none", expected="at least one")
+    return _combine(estimates, lambda x: x.mean(axis=0))
+
+
+@lru_cache(maxsize=2)
+def bootstrap_counts(seed: int, n: int, draws: int) -> NDArray[np.int64]:
+    """How often each of n units is drawn in each bootstrap sample: (draws, n), rows sum to n, read-only.
+
+    The same arguments give the same counts everywhere, which is what pairs estimates made in different places.
+    """
+    counts = np.random.Generator(np.random.PCG64(seed)).multinomial(n, np.full(n, 1 / n), size=draws).astype(np.int64)
+    counts.flags.writeable = False
+    return counts
+
+
+def _combine(estimates: Sequence[Estimate], rule: Callable[[FloatArray], FloatArray]) -> Estimate:
+    """Apply a rule over axis 0 to values, draws and jackknife entries of paired estimates."""
+    first = estimates[0]
+    for other in estimates[1:]:
+        if (other.key, other.n, len(other.draws)) != (first.key, first.n, len(first.draws)):
+            raise InvalidInput(
+                "unpaired estimates",
+                field="key",
+                seen=f"{other.key} ({len(other.draws)} draws of {other.n})",
+                expected=f"{first.key} ({len(first.draws)} draws of {first.n})",
+                next_step=f"measure both on the same {first.unit}, with the same seed and number of draws",
+            )
+    left_out = [estimate.jackknife for estimate in estimates if estimate.jackknife is not None]
+    return Estimate(
+        value=float(rule(np.array([[estimate.value] for estimate in estimates]))[0]),
+        draws=rule(np.array([estimate.draws for estimate in estimates])),
+        n=first.n,
+        unit=first.unit,
+        key=first.key,
+        jackknife=rule(np.array(left_out)) if len(left_out) == len(estimates) else None,
+    )
+
+
+def _leave_one_out(n: int, start: int, stop: int) -> FloatArray:
+    """Rows start to stop of the leave-one-out weights, (stop - start, n)."""
+    # Scaled to sum to n like the counts, so that a statistic may divide by n or by the row sum.
+    weights = np.full((stop - start, n), n / (n - 1))
+    weights[np.arange(stop - start), np.arange(start, stop)] = 0.0
+    return weights
+
+
+def _apply(statistic: Statistic, weights: FloatArray, unit: str) -> FloatArray:
+    values = np.asarray(statistic(weights), dtype=np.float64)
+    if values.shape != weights.shape[:1]:
+        raise _invalid(unit, "statistic", f"shape {values.shape}", f"shape {weights.shape[:1]}", "return one value a row")
+    return values
+
+
+def _frozen(array: FloatArray, field: str, length: int | None, unit: str) -> FloatArray:
+    copy = np.array(array, dtype=np.float64)
+    if copy.ndim != 1 or copy.size == 0 or (length is not None and len(copy) != length):
+        expected = "(b,) with b at least 1" if length is None else f"({length},)"
+        raise _invalid(unit, field, f"shape {copy.shape}", f"shape {expected}")
+    bad = np.flatnonzero(~np.isfinite(copy))
+    if bad.size:
+        seen = f"{copy[bad[0]]} at index {bad[0]} ({bad.size} in all)"
+        raise _invalid(unit, field, seen, "finite numbers", "the statistic is undefined there; no draw may be dropped")
+    copy.flags.writeable = False
+    return copy
+
+
+def _invalid(unit: str, field: str, seen: object, expected: object, next_step: str = "") -> InvalidInput:
+    return InvalidInput(f"estimate over {unit}", field=field, seen=seen, expected=expected, next_step=next_step)
