@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from harness.artifacts.params import Strict
+from harness.artifacts.strict import Strict
 
 
 class Provenance(Strict):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +19,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from harness.artifacts.errors import BadEnvironment, InvalidInput, MissingArtifact
 from harness.artifacts.provenance import Provenance, digest
@@ -27,13 +28,17 @@ REBUILD = "remove the file and run dvc repro"
 
 @dataclass(frozen=True)
 class Column:
-    """One array or table column: numpy dtype name ("str" for text), axis names, unit, and inclusive range."""
+    """One array or table column: numpy dtype name ("str" for text), axis names, unit, and inclusive range.
+
+    undefined: whether NaN may stand where the quantity is undefined; everywhere else NaN and Inf are refused.
+    """
 
     dtype: str
     axes: tuple[str, ...]
     unit: str
     low: float | None = None
     high: float | None = None
+    undefined: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,25 +74,19 @@ class Table:
 def write_arrays(path: Path, schema: Schema, values: Mapping[str, NDArray[Any]], provenance: Provenance) -> str:
     """Write a .safetensors artifact atomically; return its SHA-256. Raises InvalidInput and BadEnvironment."""
     _check(path, schema, values)
-    arrays = {name: np.ascontiguousarray(values[name]) for name in sorted(values)}
-    sha = _arrays_digest(schema, arrays, provenance)
-    header = {"kind": schema.kind, "version": schema.version, "sha256": sha, "provenance": provenance.model_dump()}
-    write_bytes(path, save(arrays, metadata={"artifact": json.dumps(header, sort_keys=True)}))
-    return sha
+    with ArrayWriter(path, schema, {name: array.shape for name, array in values.items()}) as out:
+        for name, array in values.items():
+            out.append(name, array)
+        return out.finish(provenance)
 
 
 def read_arrays(path: Path, schema: Schema) -> Arrays:
-    """Read and verify a .safetensors artifact. Nothing in the file is ever executed.
+    """Read and verify a .safetensors artifact, mapped into memory and read-only. Nothing in the file is ever executed.
 
     Raises MissingArtifact; InvalidInput when it is corrupt, truncated, tampered with, or of another kind or version.
     """
     _must_exist(path)
-    try:
-        with safe_open(path, framework="np") as file:
-            text = (file.metadata() or {}).get("artifact", "")
-            values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
-    except (SafetensorError, OSError) as error:
-        raise InvalidInput(path, field="file", seen=error, expected="a whole safetensors file", next_step=REBUILD) from error
+    text, values = _map(path)
     header = _header(path, schema, text)
     _check(path, schema, values)
     provenance = _provenance(path, header)
@@ -95,13 +94,87 @@ def read_arrays(path: Path, schema: Schema) -> Arrays:
     return Arrays(values, provenance, header["sha256"])
 
 
+class ArrayWriter:
+    """A .safetensors artifact written piece by piece along each array's first axis, so that memory does not grow with it.
+
+    Use as a context manager; the file appears, whole, when the block ends after finish(), and not at all otherwise.
+    """
+
+    def __init__(self, path: Path, schema: Schema, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self.path, self.schema = path, schema
+        if set(shapes) != set(schema.columns):
+            raise InvalidInput(path, field="columns", seen=sorted(shapes), expected=sorted(schema.columns))
+        self._shapes = {name: tuple(shapes[name]) for name in sorted(shapes)}
+        self._hashes = {name: hashlib.sha256() for name in shapes}
+        self._filled = dict.fromkeys(shapes, 0)
+        self._parts: dict[str, Path] = {}
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> ArrayWriter:
+        with _environment(self.path, 0):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._folder = tempfile.TemporaryDirectory(dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".tmp")
+        self._parts = {name: Path(self._folder.name) / str(i) for i, name in enumerate(self._shapes)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def append(self, name: str, part: NDArray[Any]) -> None:
+        """Add rows to an array. Raises InvalidInput on another dtype, width, range or a NaN; BadEnvironment on a full disk."""
+        column, shape = self.schema.columns[name], self._shapes[name]
+        if part.dtype != np.dtype(column.dtype) or part.shape[1:] != shape[1:]:
+            seen, expected = f"{part.dtype} {part.shape}", f"{column.dtype} (rows, {str(shape[1:])[1:]}"
+            raise InvalidInput(self.path, field=name, seen=seen, expected=expected)
+        _check_range(self.path, name, column, part)
+        content = np.ascontiguousarray(part).tobytes()
+        with _environment(self.path, len(content)), self._parts[name].open("ab") as file:
+            file.write(content)
+        self._hashes[name].update(content)
+        self._filled[name] += len(part)
+
+    def finish(self, provenance: Provenance) -> str:
+        """Put the arrays together under their header; return the artifact's SHA-256."""
+        short = {name: n for name, n in self._filled.items() if n != self._shapes[name][0]}
+        if short:
+            raise InvalidInput(self.path, field="rows", seen=short, expected={n: self._shapes[n][0] for n in short})
+        content = {
+            name: [str(np.dtype(self.schema.columns[name].dtype)), list(shape), self._hashes[name].hexdigest()]
+            for name, shape in self._shapes.items()
+        }
+        sha = digest(_identity(self.schema, provenance, content))
+        assert self._folder is not None
+        whole = Path(self._folder.name) / "whole"
+        with _environment(self.path, 0), whole.open("wb") as file:
+            file.write(self._header_bytes(json.dumps(_described(self.schema, provenance, sha), sort_keys=True)))
+            for part in self._parts.values():
+                with part.open("rb") as source:
+                    shutil.copyfileobj(source, file, 1 << 22)
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(whole, 0o644)
+            os.replace(whole, self.path)
+        return sha
+
+    def _header_bytes(self, artifact: str) -> bytes:
+        entries: dict[str, Any] = {"__metadata__": {"artifact": artifact}}
+        end = 0
+        for name, shape in self._shapes.items():
+            dtype = np.dtype(self.schema.columns[name].dtype)
+            start, end = end, end + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            entries[name] = {"dtype": _TAGS[dtype.name], "shape": list(shape), "data_offsets": [start, end]}
+        text = json.dumps(entries, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        return len(text).to_bytes(8, "little") + text
+
+
 def write_table(path: Path, schema: Schema, rows: pd.DataFrame, provenance: Provenance) -> str:
     """Write a .json table atomically; return its SHA-256. Raises InvalidInput and BadEnvironment."""
     _check(path, schema, {name: rows[name].to_numpy() for name in rows.columns})
     records = json.loads(rows.to_json(orient="records", double_precision=15))
     sha = _table_digest(schema, records, provenance)
-    header = {"kind": schema.kind, "version": schema.version, "sha256": sha, "provenance": provenance.model_dump()}
-    body = {"artifact": header, "rows": records}
+    body = {"artifact": _described(schema, provenance, sha), "rows": records}
     write_bytes(path, (json.dumps(body, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
     return sha
 
@@ -174,10 +247,13 @@ def _check(path: Path, schema: Schema, values: Mapping[str, NDArray[Any]]) -> No
             continue
         if array.dtype != np.dtype(column.dtype):
             raise InvalidInput(path, field=name, seen=array.dtype, expected=column.dtype)
-        _check_range(path, name, column, array)
+        for piece in _pieces(array):
+            _check_range(path, name, column, piece)
 
 
 def _check_range(path: Path, name: str, column: Column, array: NDArray[Any]) -> None:
+    if column.undefined:
+        array = array[~np.isnan(array)]
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = np.argwhere(~np.isfinite(array))
         raise InvalidInput(
@@ -193,6 +269,31 @@ def _check_range(path: Path, name: str, column: Column, array: NDArray[Any]) -> 
 def _must_exist(path: Path) -> None:
     if not path.is_file():
         raise MissingArtifact(path, "the artifact has not been measured", next_step="run dvc repro")
+
+
+_TAGS = {"uint8": "U8", "int16": "I16", "int64": "I64", "float16": "F16", "float32": "F32", "float64": "F64"}
+_DTYPES = {tag: np.dtype(name) for name, tag in _TAGS.items()}
+
+
+def _map(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
+    """The artifact header's text and read-only arrays that stay on disk until they are looked at."""
+    try:
+        # The library validates the layout (offsets, sizes, overlaps) before anything is mapped.
+        with safe_open(path, framework="np") as file:
+            text = (file.metadata() or {}).get("artifact", "")
+        with path.open("rb") as raw:
+            length = int.from_bytes(raw.read(8), "little")
+            entries = json.loads(raw.read(length))
+        values: dict[str, NDArray[Any]] = {}
+        for name, entry in entries.items():
+            if name != "__metadata__":
+                shape, offset = tuple(entry["shape"]), 8 + length + entry["data_offsets"][0]
+                dtype = _DTYPES[entry["dtype"]]
+                empty = 0 in shape
+                values[name] = np.empty(shape, dtype) if empty else np.memmap(path, dtype, "r", offset, shape)
+    except (SafetensorError, OSError, KeyError) as error:
+        raise InvalidInput(path, field="file", seen=error, expected="a whole safetensors file", next_step=REBUILD) from error
+    return text, values
 
 
 def _header(path: Path, schema: Schema, text: str) -> dict[str, Any]:
@@ -222,9 +323,34 @@ def _same(path: Path, header: Mapping[str, Any], actual: str) -> None:
 
 
 def _arrays_digest(schema: Schema, arrays: Mapping[str, NDArray[Any]], provenance: Provenance) -> str:
-    content = {name: [str(a.dtype), list(a.shape), digest(a.tobytes())] for name, a in sorted(arrays.items())}
-    return digest({"kind": schema.kind, "version": schema.version, "provenance": provenance.model_dump(), "content": content})
+    content = {name: [str(a.dtype), list(a.shape), _content(a)] for name, a in sorted(arrays.items())}
+    return digest(_identity(schema, provenance, content))
+
+
+def _content(array: NDArray[Any]) -> str:
+    sha = hashlib.sha256()
+    for rows in _pieces(array):
+        sha.update(np.ascontiguousarray(rows).tobytes())
+    return sha.hexdigest()
+
+
+def _pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """An array in pieces of some 16 MiB along its first axis: mapped files are never wholly in memory."""
+    if array.ndim == 0 or array.size == 0:
+        yield array
+        return
+    step = max(1, (1 << 24) // max(1, array.nbytes // len(array)))
+    for i in range(0, len(array), step):
+        yield array[i : i + step]
+
+
+def _described(schema: Schema, provenance: Provenance, sha: str) -> dict[str, Any]:
+    return {"kind": schema.kind, "version": schema.version, "sha256": sha, "provenance": provenance.model_dump()}
+
+
+def _identity(schema: Schema, provenance: Provenance, content: object) -> dict[str, Any]:
+    return {"kind": schema.kind, "version": schema.version, "provenance": provenance.model_dump(), "content": content}
 
 
 def _table_digest(schema: Schema, records: list[dict[str, Any]], provenance: Provenance) -> str:
-    return digest({"kind": schema.kind, "version": schema.version, "provenance": provenance.model_dump(), "content": records})
+    return digest(_identity(schema, provenance, records))

@@ -12,29 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.params import Strict
+from harness.artifacts.params import SceneParams
 from harness.data import draws
 from harness.data.sprites import Sprites
 
 BACKGROUNDS = ("plain", "gradient", "checker")
-
-
-class SceneParams(Strict):
-    """How a scene is composed. Lengths are in pixels of the canvas; scale is the sprite's side over the canvas side."""
-
-    size: int = Field(ge=8)
-    objects: tuple[int, int] = (1, 1)
-    scale: tuple[float, float] = (0.7, 1.0)
-    jitter: float = Field(default=0.5, ge=0, le=1)
-    tilt: float = Field(default=0.2, ge=0, lt=1)
-    contrast: float = Field(default=0.35, gt=0, lt=1)
-    noise: int = Field(default=6, ge=0, le=64)
-    tint: float = Field(default=40.0, ge=0, le=128)
-    flip: bool = True
-    seed: int = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -133,6 +117,11 @@ def compose(sprites: Sprites, params: SceneParams, split: str, index: NDArray[np
         pattern=pattern,
         **stack,
     )
+
+
+def sprites_of(sprites: Sprites, params: SceneParams, split: str, index: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The row in `sprites` of each scene's first object, without rendering anything."""
+    return _Draw(params.seed, split).integers("0/sprite", np.asarray(index, np.int64), len(sprites.label))
 
 
 @dataclass(frozen=True)

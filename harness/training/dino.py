@@ -10,9 +10,9 @@ from lightly.models.modules import DINOProjectionHead
 from lightly.models.utils import deactivate_requires_grad, update_momentum
 from torch import Tensor, nn
 
+from harness.artifacts.recipes import DinoRecipe
 from harness.training.augment import joint_embedding_view
 from harness.training.objective import Progress
-from harness.training.recipes import DinoRecipe
 from harness.training.schedules import cosine_schedule
 
 POSITIONS = "learned"

@@ -7,9 +7,9 @@ from lightly.models.modules import MaskedVisionTransformerDecoderTIMM, MaskedVis
 from lightly.models.utils import get_at_index, normalize_mean_var, patchify, random_token_mask, repeat_token, set_at_index
 from torch import Tensor, nn
 
+from harness.artifacts.recipes import MaeRecipe
 from harness.training.augment import reconstruction_view
 from harness.training.objective import Progress
-from harness.training.recipes import MaeRecipe
 
 POSITIONS = "sincos"
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 from kornia.enhance import Normalize
 
+from harness.artifacts import recipes
 from harness.artifacts.errors import InvalidInput
 from harness.models.build import build
-from harness.training import dino, engine, mae, moco_v3, recipes
+from harness.training import dino, engine, mae, moco_v3
 
 COMMON = {"seed": 0, "epochs": 4, "batch": 32, "base_lr": 4e-3, "weight_decay": 0.05, "warmup_epochs": 1, "crop": (0.4, 1.0)}
 RECIPES = {

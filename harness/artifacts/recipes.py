@@ -9,11 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from harness.artifacts.params import Strict
-
-Unit = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+from harness.artifacts.strict import Count, Positive, Strict, Unit
 
 
 class Recipe(Strict):

@@ -1,0 +1,16 @@
+"""The shape of every parameter: frozen, strictly typed, and closed to keys it does not know."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Strict(BaseModel):
+    """Base of all parameters: an unknown key or a value of another type is an error, never a guess."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]

@@ -1,0 +1,121 @@
+"""Every kind of artifact: its columns, axes, units and ranges."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.artifacts.store import Column, Schema
+
+# Layer types in the order of their execution in a block; a block's own output comes last.
+TYPES = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2", "block")
+TOKENS = ("cls", "gap")
+
+_TEXT = Column("uint8", ("bytes",), "JSON")
+
+BANK = Schema(
+    "bank",
+    1,
+    {
+        # U-centred Grams (eq. 3) of every layer, packed; the last layer is the pixels themselves.
+        "gram": Column("float32", ("minibatch", "layer", "pair"), "squared activation"),
+        "norm": Column("float64", ("layer",), "mean squared norm of an image's activations, before centring", 0),
+        "layers": _TEXT,
+        # The CLS token and the mean of the patch tokens after each block, and last after the final norm.
+        "train": Column("float16", ("bank", "token", "depth", "width"), "activation"),
+        "validation": Column("float16", ("query", "token", "depth", "width"), "activation"),
+        "train_label": Column("int64", ("bank",), "class", 0),
+        "validation_label": Column("int64", ("query",), "class", 0),
+        "train_image": Column("int64", ("bank",), "hash of the pixels"),
+        "validation_image": Column("int64", ("query",), "hash of the pixels"),
+    },
+)
+
+CKA = Schema(
+    "cka",
+    1,
+    {
+        # HSIC1 per minibatch between layers of one type, block by block, and between each and the pixels.
+        "cross": Column("float32", ("type", "minibatch", "a", "b"), "HSIC1"),
+        "null": Column("float32", ("type", "minibatch", "a", "b"), "HSIC1, images of the second model permuted"),
+        "self_a": Column("float32", ("type", "minibatch", "a"), "HSIC1"),
+        "self_b": Column("float32", ("type", "minibatch", "b"), "HSIC1"),
+        "pixels_a": Column("float32", ("type", "minibatch", "a"), "HSIC1"),
+        "pixels_b": Column("float32", ("type", "minibatch", "b"), "HSIC1"),
+        "pixels": Column("float32", ("minibatch",), "HSIC1"),
+        # Minibatch CKA (eq. 2) of every layer pair; NaN in the rows and columns of a dead layer, where it is undefined.
+        "cka": Column("float32", ("layer_a", "layer_b"), "CKA", -1.5, 1.5, undefined=True),
+        "dead_a": Column("uint8", ("layer_a",), "does not vary over the images", 0, 1),
+        "dead_b": Column("uint8", ("layer_b",), "does not vary over the images", 0, 1),
+        "layers_a": Column("uint8", ("bytes_a",), "JSON"),
+        "layers_b": Column("uint8", ("bytes_b",), "JSON"),
+    },
+)
+
+KNN = Schema(
+    "knn",
+    1,
+    {
+        "label": Column("int16", ("query",), "class", 0),
+        # The class that the neighbours vote for, from the features after each block and after the final norm.
+        "vote": Column("int16", ("token", "depth", "query"), "class", 0),
+        "probe": Column("int16", ("query",), "class, linear probe on the final CLS token", 0),
+        "probe_vote": Column("int16", ("query",), "class, neighbours in the probe's logits", 0),
+    },
+)
+
+PIXELS = Schema(
+    "pixels", 1, {"label": Column("int16", ("query",), "class", 0), "vote": Column("int16", ("query",), "class", 0)}
+)
+
+SIMILARITY = Schema(
+    "similarity",
+    1,
+    {
+        # Of CLS (0) and GAP (1) features after each block.
+        "mutual": Column("float32", ("token", "a", "b"), "share of common neighbours", 0, 1),
+        "mutual_image": Column("float32", ("token", "block", "image"), "share of common neighbours, same block", 0, 1),
+        # HSIC1 over each disjoint subset of the images, and CKA over all of them at once.
+        "cross": Column("float32", ("token", "subset", "a", "b"), "HSIC1"),
+        "self_a": Column("float32", ("token", "subset", "a"), "HSIC1"),
+        "self_b": Column("float32", ("token", "subset", "b"), "HSIC1"),
+        "debiased": Column("float32", ("token", "a", "b"), "CKA over all images at once", -1.5, 1.5),
+    },
+)
+
+SWEEP = Schema(
+    "sweep",
+    1,
+    {
+        "batch": Column("float32", ("subset", "minibatch", "layer"), "CKA by minibatch size", -1.5, 1.5),
+        "biased": Column("float32", ("subset", "minibatch", "layer"), "CKA by minibatch size, biased HSIC", -1.5, 1.5),
+        "count": Column("float32", ("subset", "images", "layer"), "CKA by number of images", -1.5, 1.5),
+        "minibatches": Column("int64", ("minibatch",), "images", 4),
+        "images": Column("int64", ("images",), "images", 4),
+        "layers": _TEXT,
+    },
+)
+
+
+def pack(names: Sequence[str]) -> NDArray[np.uint8]:
+    """Text as an array column: (bytes,) uint8 of a JSON list."""
+    return np.frombuffer(json.dumps(list(names)).encode(), np.uint8)
+
+
+def unpack(column: NDArray[Any]) -> list[str]:
+    """The names that `pack` packed."""
+    names: list[str] = json.loads(column.tobytes())
+    return names
+
+
+def checkpoint(tensors: Mapping[str, NDArray[Any]]) -> Schema:
+    """The schema of a checkpoint with these tensors, in float16."""
+    return Schema(
+        "checkpoint",
+        1,
+        {name: Column("float16", tuple(f"{name}.{i}" for i in range(array.ndim)), "weight") for name, array in tensors.items()},
+    )
