@@ -1,8 +1,10 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+# dvc runs `python`, which must be the one that everything is installed in.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup test check
+.PHONY: setup verify reproduce test check bench
 
 setup: $(VENV)/.installed
 
@@ -11,10 +13,24 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
+# Measure what has changed, then decide every claim.
+verify: setup
+	dvc repro
+	pytest claims
+
+# Measure everything again, pre-training included.
+reproduce: setup
+	dvc repro --force
+	pytest claims
+
 test: setup
-	$(BIN)/python -m pytest -q -n auto
+	pytest -q -n auto tests
 
 check: setup
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	ruff check .
+	ruff format --check .
+	mypy
+
+bench: setup
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	python -m tests.bench

@@ -30,9 +30,17 @@ def files(module: str) -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in found if path.stat().st_size)
 
 
+def dependencies(module: str) -> list[str]:
+    """The files that decide what a stage's module computes: `files` without harness/artifacts.
+
+    That folder is how artifacts are read and written; when what they mean changes, a schema's version does.
+    """
+    return [name for name in files(module) if not name.startswith("harness/artifacts/")]
+
+
 def code_digest(module: str) -> str:
-    """SHA-256 over those files."""
-    return digest({name: digest((ROOT / name).read_bytes()) for name in files(module)})
+    """SHA-256 over the dependencies' bytes."""
+    return digest({name: digest((ROOT / name).read_bytes()) for name in dependencies(module)})
 
 
 def _source(module: str) -> Path | None:

@@ -96,12 +96,18 @@ class KnnParams(Strict):
     probe: Positive
 
 
+class SimilarityParams(Strict):
+    """Second opinions on CKA: neighbours of mutual k-NN, and disjoint subsets of the images for debiased CKA."""
+
+    k: Count
+    subsets: Annotated[int, Field(ge=2)]
+
+
 class SweepParams(Strict):
-    """Fig. A1: CKA of `layers` random layers of two models at each minibatch size over `images` images and at each image
-    count in minibatches of the first size, again on each of `subsets` disjoint sets of images.
+    """Fig. A1: CKA of `layers` random layers of two models at each minibatch size over as many images as the largest, and
+    at each image count in minibatches of the first size, again on each of `subsets` disjoint sets of images.
     """
 
-    models: tuple[Key, Key]
     layers: Count
     minibatches: tuple[Count, ...]
     images: tuple[Count, ...]
@@ -116,7 +122,7 @@ class Profile(Strict):
     architectures: dict[Key, Architecture]
     extract: ExtractParams
     knn: KnnParams
-    mutual_k: Count
+    similarity: SimilarityParams
     sweep: SweepParams
 
 
@@ -132,15 +138,16 @@ class Model(Strict):
     """architecture: a name under the profile's architectures. weights: by profile, a recipe to train or a released file."""
 
     family: Family
-    architecture: Key = "vit"
+    architecture: Key
     weights: dict[Key, AnyRecipe | Released]
 
 
 class Params(Strict):
-    """The whole of params.yaml. Every model is compared with each of the references."""
+    """The whole of params.yaml. Every model is compared with each of the references; the sweep is over sweep_models."""
 
     profile: Key
     references: tuple[Key, ...]
+    sweep_models: tuple[Key, Key]
     profiles: dict[Key, Profile]
     models: dict[Key, Model]
 
@@ -186,7 +193,7 @@ def check(raw: Any, where: str) -> Params:
     except ValidationError as error:
         raise _explain(error, where) from error
     _pick(params.profiles, params.profile, "profiles")
-    for name in params.references:
+    for name in (*params.references, *params.sweep_models):
         _pick(params.models, name, "models")
     return params
 

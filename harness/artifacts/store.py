@@ -97,7 +97,8 @@ def read_arrays(path: Path, schema: Schema) -> Arrays:
 class ArrayWriter:
     """A .safetensors artifact written piece by piece along each array's first axis, so that memory does not grow with it.
 
-    Use as a context manager; the file appears, whole, when the block ends after finish(), and not at all otherwise.
+    Use as a context manager; the file appears, whole, at finish(), and not at all otherwise. What a killed process left of
+    the same artifact is removed.
     """
 
     def __init__(self, path: Path, schema: Schema, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -113,7 +114,8 @@ class ArrayWriter:
     def __enter__(self) -> ArrayWriter:
         with _environment(self.path, 0):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._folder = tempfile.TemporaryDirectory(dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".tmp")
+            _sweep(self.path)
+            self._folder = tempfile.TemporaryDirectory(dir=self.path.parent, prefix=_prefix(self.path), suffix=".tmp")
         self._parts = {name: Path(self._folder.name) / str(i) for i, name in enumerate(self._shapes)}
         return self
 
@@ -202,7 +204,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Replace path by content: temporary file in the same folder, fsync, rename. A crash leaves the old file whole."""
     with _environment(path, len(content)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        _sweep(path)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
@@ -215,6 +218,28 @@ def write_bytes(path: Path, content: bytes) -> None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
             raise
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}.{os.getpid()}."
+
+
+def _sweep(path: Path) -> None:
+    """Remove what writers of this artifact left that were killed; those alive keep theirs."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        owner = left.name.removeprefix(f".{path.name}.").split(".")[0]
+        if owner.isdigit() and not _alive(int(owner)):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextlib.contextmanager

@@ -17,6 +17,18 @@ TOKENS = ("cls", "gap")
 
 _TEXT = Column("uint8", ("bytes",), "JSON")
 
+CURVE = Schema(
+    "curve",
+    1,
+    {
+        # How pre-training went; no rows for weights that were not trained here.
+        "epoch": Column("int64", ("row",), "epochs", 1),
+        "loss": Column("float64", ("row",), "the objective's own loss, mean over the epoch"),
+        "knn_cls": Column("float64", ("row",), "20-NN accuracy of the final CLS token on held-back training images", 0, 1),
+        "knn_gap": Column("float64", ("row",), "the same of the mean patch token", 0, 1),
+    },
+)
+
 BANK = Schema(
     "bank",
     1,

@@ -27,6 +27,10 @@ class Images:
     def __len__(self) -> int:
         return len(self.label)
 
+    def part(self, start: int, stop: int) -> Images:
+        """Images start to stop, numbered from 0."""
+        return Images(self.label[start:stop], self.classes, lambda index: self.read(np.asarray(index) + start))
+
     def batches(self, size: int) -> Iterator[NDArray[np.uint8]]:
         """All images in order, `size` at a time."""
         for start in range(0, len(self), size):

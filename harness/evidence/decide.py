@@ -9,7 +9,6 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from statsmodels.stats.multitest import multipletests
 
 from harness.artifacts.errors import InvalidInput
 from harness.evidence.estimate import Estimate
@@ -27,8 +26,11 @@ class State(StrEnum):
     NO_EVIDENCE = "NO_EVIDENCE"
 
 
+# Five units lie all on one side of their mean more often than 1 time in 40, and no bootstrap draw lies beyond them.
+_FEWEST = 6
+
 # Most urgent first: a broken file hides what a missing one would show.
-_NO_NUMBER = (State.INVALID, State.MISSING, State.UNCALIBRATED, State.NO_EVIDENCE)
+NO_NUMBER = (State.INVALID, State.MISSING, State.UNCALIBRATED, State.NO_EVIDENCE)
 
 
 @dataclass(frozen=True)
@@ -139,12 +141,15 @@ def all_of(decisions: Sequence[Decision], level: float = 0.95) -> Decision:
         raise InvalidInput("decision", field="parts", seen="none", expected="at least one")
     if not 0 < level < 1:
         raise InvalidInput("decision", field="level", seen=level, expected="a number in (0, 1)")
-    for state in _NO_NUMBER:
+    for state in NO_NUMBER:
         for part in decisions:
             if part.state is state:
                 return part
     if len(decisions) == 1:
         return decisions[0]
+    # Imported here: it costs a second, which pytest should not pay before it knows that there is a claim.
+    from statsmodels.stats.multitest import multipletests
+
     support, refute = [_p_values(decisions, field) for field in ("p_support", "p_refute")]
     rejected, corrected, *_ = multipletests(refute, alpha=(1 - level) / 2, method="holm")
     refuted = [i for i, part in enumerate(decisions) if part.state is State.REFUTED and rejected[i]]
@@ -159,6 +164,34 @@ def all_of(decisions: Sequence[Decision], level: float = 0.95) -> Decision:
         p_support=max(support),
         p_refute=float(min(corrected)),
     )
+
+
+def controlled(decision: Decision, control: Decision, what: str) -> Decision:
+    """The decision, unless it says no more than its control: SUPPORTED becomes INCONCLUSIVE when the control is too.
+
+    control: the same rule where the claimed cause is absent, e.g. on untrained networks; what: its name, in the plural.
+    """
+    if {decision.state, control.state} != {State.SUPPORTED}:
+        return decision
+    shared = f"holds for {what} too: input structure ({control.reason})"
+    return replace(decision, state=State.INCONCLUSIVE, reason=f"{decision.reason}; {shared}")
+
+
+def witnessed(decision: Decision, witness: Decision) -> Decision:
+    """A rule about the largest of many quantities, whose own REFUTED stands only when the witness is REFUTED too.
+
+    decision: of the maximum, which noise raises in a sample: that cannot lend it support, but it can refute falsely.
+    witness: the same rule for the one quantity that was largest on other units than those that judge it here; from fewer
+    than six units it refutes nothing.
+    """
+    if decision.state is not State.REFUTED:
+        return decision
+    if witness.state is State.REFUTED and witness.n is not None and witness.n >= _FEWEST:
+        return decision
+    unwitnessed = f"not so for the one that was largest on other {witness.unit}: {witness.reason}"
+    if witness.state is State.REFUTED:
+        unwitnessed = f"too few {witness.unit} to refute: {witness.reason}, needed {_FEWEST}"
+    return replace(decision, state=State.INCONCLUSIVE, reason=f"{decision.reason}; {unwitnessed}")
 
 
 def _p_values(decisions: Sequence[Decision], field: str) -> list[float]:

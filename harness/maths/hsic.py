@@ -12,35 +12,68 @@ from torch import Tensor
 
 from harness.artifacts.errors import InvalidInput
 
+# Elements of the features that are centred and multiplied at once: 1 MiB in float32, which fits a core's L2 cache.
+SLAB = 2**18
+
 
 def centred_gram(features: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """U-centred Gram matrices, packed as the strict upper triangle in row order.
+    """U-centred Gram matrices of features, packed as the strict upper triangle in row order.
 
     features: (..., n, p), one or several minibatches of n images. Returns (..., n(n-1)/2) in dtype.
-    HSIC1(K, L) = 2 <k, l> / (n(n-3)) for packed k and l. The Gram is taken in the features' own precision after
-    removing each column's mean, which U-centring is blind to but float32 is not; the centring is in float64.
+    HSIC1(K, L) = 2 <k, l> / (n(n-3)) for packed k and l.
     Raises InvalidInput for fewer than four images (eq. 3 divides by n - 3) and for NaN or Inf features.
     """
-    n = features.shape[-2]
+    refuse_non_finite(features, "CKA")
+    return u_centre(gram(features)[0], dtype)
+
+
+def gram(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Gram matrices after removing each column's mean, to which U-centring is blind but float32 is not.
+
+    features: (..., n, p). Returns (..., n, n) in the features' precision, and the mean squared norm of a row
+    before centring, (...,). A slab of columns is centred and multiplied while it is in cache, so that features larger
+    than the cache are read from memory once and never copied whole.
+    """
+    *lead, n, p = features.shape
     if n < 4:
         raise InvalidInput("CKA", field="minibatch", seen=f"{n} images", expected="at least 4 (eq. 3 divides by n - 3)")
-    x = features - features.mean(-2, keepdim=True)
-    gram = (x @ x.mT).double()
-    # One NaN or Inf feature spoils its image's diagonal entry, so the small Gram tells of the large features.
-    if not torch.isfinite(gram).all():
-        bad = (~torch.isfinite(features)).nonzero()
-        raise InvalidInput(
-            "CKA",
-            field="activations",
-            seen=f"{len(bad)} NaN or Inf, first at {bad[0].tolist() if len(bad) else 'an overflow of the Gram matrix'}",
-            expected="finite numbers",
-        )
-    gram.diagonal(dim1=-2, dim2=-1).zero_()
-    row = gram.sum(-1) / (n - 2)
-    total = row.sum(-1) / (n - 1)
-    i, j = _upper(n, features.device)
-    packed = gram[..., i, j] - row[..., i] - row[..., j] + total[..., None]
+    flat = features.reshape(-1, n, p)
+    products, offset = flat.new_zeros(len(flat), n, n), flat.new_empty(len(flat), 1, p)
+    width = max(SLAB // (len(flat) * n), 256)
+    for part, mean in zip(flat.split(width, -1), offset.split(width, -1), strict=True):
+        torch.mean(part, -2, keepdim=True, out=mean)
+        x = part - mean
+        products.baddbmm_(x, x.mT)
+    norm = products.diagonal(dim1=-2, dim2=-1).mean(-1) + offset.square().sum((-2, -1))
+    return products.reshape(*lead, n, n), norm.reshape(lead)
+
+
+def u_centre(grams: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """U-centring (eq. 3 as an inner product) in float64: (..., n, n) to packed (..., n(n-1)/2) in dtype.
+
+    The diagonal, to which HSIC1 is blind, is ignored. Raises InvalidInput on NaN or Inf.
+    """
+    n = grams.shape[-1]
+    wide = grams.double()
+    row = (wide.sum(-1) - wide.diagonal(dim1=-2, dim2=-1)) / (n - 2)
+    total = row.sum(-1, keepdim=True) / (n - 1)
+    # NaN and Inf, on the diagonal too, reach the total: Inf - Inf is NaN.
+    if not torch.isfinite(total).all():
+        raise InvalidInput("CKA", field="Gram matrix", seen="NaN or Inf", expected="finite activations that do not overflow")
+    i, j = _upper(n, grams.device)
+    share = row - total / 2
+    packed = wide.flatten(-2).index_select(-1, i * n + j)
+    packed -= share.index_select(-1, i)
+    packed -= share.index_select(-1, j)
     return packed.to(dtype)
+
+
+def refuse_non_finite(features: Tensor, where: str) -> None:
+    """Raise InvalidInput with the count and the first place of NaN or Inf among features (..., n, p), if there is any."""
+    bad = (~torch.isfinite(features)).nonzero()
+    if len(bad):
+        seen = f"{len(bad)} NaN or Inf, first at {bad[0].tolist()}"
+        raise InvalidInput(where, field="activations", seen=seen, expected="finite numbers")
 
 
 @functools.lru_cache(maxsize=16)

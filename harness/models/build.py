@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import timm
 import torch
+from kornia.enhance import Normalize
 from lightly.models.modules import MaskedVisionTransformerTIMM
 from torch import nn
 
@@ -30,3 +32,8 @@ def build(name: str, *, seed: int = 0, positions: str | None = None, **kwargs: A
     if positions == "sincos":
         MaskedVisionTransformerTIMM(vit=network, pos_embed_initialization="sincos")
     return network
+
+
+def normaliser(mean: Sequence[float], std: Sequence[float]) -> nn.Module:
+    """Pixels in [0, 1], (n, 3, s, s), to a network's input: mean and std by colour channel."""
+    return Normalize(torch.tensor(mean), torch.tensor(std))

@@ -78,3 +78,6 @@ class Dino(nn.Module):
 
     def backbone(self) -> nn.Module:
         return self.teacher
+
+
+OBJECTIVE = Dino

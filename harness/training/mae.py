@@ -52,3 +52,6 @@ class Mae(nn.Module):
 
     def backbone(self) -> nn.Module:
         return self.vit
+
+
+OBJECTIVE = Mae

@@ -69,3 +69,6 @@ class MocoV3(nn.Module):
 
     def backbone(self) -> nn.Module:
         return self.vit
+
+
+OBJECTIVE = MocoV3

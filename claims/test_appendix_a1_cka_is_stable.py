@@ -1,0 +1,23 @@
+"""Appendix A.1, Fig. A1: CKA does not depend on how many images it is measured with."""
+
+from __future__ import annotations
+
+from harness.evidence.claim import claim
+from harness.evidence.decide import Decision, below, witnessed
+from harness.evidence.similarity import Sweep
+
+
+@claim(
+    "cka-stable",
+    where="A.1, Fig. A1",
+    statement="Minibatch CKA shows no noticeable differences across minibatch sizes and numbers of examples.",
+    reading="largest absolute change against the smallest minibatch and against the fewest images, over all sizes and random "
+    "layers, of the mean over disjoint sets of images; the maximum is taken anew in every resample; "
+    "refuted only if the largest change on a quarter of the sets is too large on the rest",
+    margin=0.02,
+    about="artifacts",
+    published="plot",
+)
+def test_cka_does_not_depend_on_sample_sizes(sweep: Sweep, margin: float) -> Decision:
+    choose, judge = sweep.split()
+    return witnessed(below(sweep.largest_change(), margin), below(judge.change(*choose.largest()), margin))

@@ -1,0 +1,147 @@
+"""Fig. 1 and section 3.1: joint-embedding (JE) models are alike, reconstruction (REC) models are not like them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations, permutations
+
+from harness.evidence.again import again
+from harness.evidence.claim import claim
+from harness.evidence.decide import Decision, all_of, controlled, exceeds
+from harness.evidence.estimate import mean
+from harness.evidence.similarity import BLOCKS, HI, LO, MID, Measure, Pairs
+
+UNTRAINED = "untrained networks"
+
+
+@claim(
+    "je-je-high",
+    where="3.1, Fig. 1a",
+    statement="The JE learning procedures (MoCo-v3 and DINO) have very similar representations.",
+    reading="same-depth CKA, mean over the seven layer types and blocks 0-8, of every two JE models; not so untrained",
+    margin=0.6,
+    published="plot",
+)
+def test_je_models_are_alike(cka: Pairs, je: Sequence[str], untrained: Sequence[str], margin: float) -> Decision:
+    def alike(models: Sequence[str]) -> Decision:
+        return all_of([exceeds(cka(a, b).same_depth(LO + MID), margin) for a, b in combinations(models, 2)])
+
+    return controlled(alike(je), alike(untrained), UNTRAINED)
+
+
+@claim(
+    "je-rec-low",
+    where="3.1, Fig. 1b, c",
+    statement="The REC learning method (MAE) has representations that are very dissimilar to both JE methods.",
+    reading="same-depth similarity over all blocks and layer types: each JE model is nearer to another JE model than to MAE",
+    margin=0.1,
+    published="plot",
+)
+def test_rec_is_unlike_each_je_model(cka: Measure, je: Sequence[str], rec: Sequence[str], margin: float) -> list[Decision]:
+    return _nearer_to_je(cka, je, rec, BLOCKS, margin)
+
+
+@claim(
+    "early-onset",
+    where="1",
+    statement="The differences between JE and REC representations arise early in the network.",
+    reading="je-rec-low over blocks 0-3 alone",
+    margin=0.05,
+    published="plot",
+)
+def test_je_and_rec_part_early(cka: Measure, je: Sequence[str], rec: Sequence[str], margin: float) -> list[Decision]:
+    return _nearer_to_je(cka, je, rec, LO, margin)
+
+
+@claim(
+    "je-diag",
+    where="3.1, Fig. 1a",
+    statement="Early and intermediate JE layers show a very strong correspondence across the two methods.",
+    reading="share of the layers of blocks 0-8 whose most similar layer of the same type in the other model is at most one "
+    "block away, above the margin seen from either model; not so untrained",
+    margin=0.8,
+    published="plot",
+)
+def test_je_layers_match_at_their_own_depth(cka: Pairs, je: Sequence[str], untrained: Sequence[str], margin: float) -> Decision:
+    def match(models: Sequence[str]) -> Decision:
+        return all_of([exceeds(cka(a, b).row_matches(LO + MID, within=1), margin) for a, b in permutations(models, 2)])
+
+    return controlled(match(je), match(untrained), UNTRAINED)
+
+
+@claim(
+    "je-late-drop",
+    where="3.1, Fig. 1a",
+    statement="The JE models are dissimilar in the later layers (final three transformer blocks).",
+    reading="same-depth similarity over all layer types, blocks 0-8 minus 9-11, of every two JE models; not so untrained",
+    margin=0.05,
+    published="plot",
+)
+def test_je_models_part_in_the_last_blocks(
+    cka: Measure, je: Sequence[str], untrained: Sequence[str], margin: float
+) -> Decision:
+    def drop(models: Sequence[str]) -> Decision:
+        pairs = [cka(a, b) for a, b in combinations(models, 2)]
+        return all_of([exceeds(pair.same_depth(LO + MID) - pair.same_depth(HI), margin) for pair in pairs])
+
+    return controlled(drop(je), drop(untrained), UNTRAINED)
+
+
+@claim(
+    "rec-quarter",
+    where="3.1, Fig. 1b, c",
+    statement="The first quarter of MAE layers is similar to the first half of JE layers, the last three-quarters to the last.",
+    reading="CKA within each layer type: MAE blocks 0-2 with JE 0-5 and MAE 3-11 with JE 6-11, mean of the two, minus the mean "
+    "of the two crossed over, for each JE model; not so with an untrained network in its place",
+    margin=0.05,
+    published="plot",
+)
+def test_a_quarter_of_rec_matches_half_of_je(
+    cka: Pairs, je: Sequence[str], rec: Sequence[str], untrained: Sequence[str], margin: float
+) -> Decision:
+    quarter, rest, first, last = range(3), range(3, 12), range(6), range(6, 12)
+
+    def matching(models: Sequence[str]) -> Decision:
+        pairs = [cka(one, other) for one in rec for other in models]
+        return all_of(
+            [
+                exceeds(
+                    mean([pair.cells(quarter, first), pair.cells(rest, last)])
+                    - mean([pair.cells(quarter, last), pair.cells(rest, first)]),
+                    margin,
+                )
+                for pair in pairs
+            ]
+        )
+
+    return controlled(matching(je), matching(untrained), UNTRAINED)
+
+
+def _nearer_to_je(
+    measure: Measure, je: Sequence[str], rec: Sequence[str], blocks: Sequence[int], margin: float
+) -> list[Decision]:
+    return [
+        exceeds(measure(one, other).same_depth(blocks) - measure(one, far).same_depth(blocks), margin)
+        for one, other in permutations(je, 2)
+        for far in rec
+    ]
+
+
+test_je_models_are_alike_beyond_the_pixels = again(test_je_models_are_alike, "deconfounded")
+test_je_layers_match_beyond_the_pixels = again(test_je_layers_match_at_their_own_depth, "deconfounded")
+test_a_quarter_of_rec_matches_beyond_the_pixels = again(test_a_quarter_of_rec_matches_half_of_je, "deconfounded")
+
+test_rec_is_unlike_beyond_the_pixels = again(test_rec_is_unlike_each_je_model, "deconfounded")
+test_rec_is_unlike_by_mutual_neighbours = again(test_rec_is_unlike_each_je_model, "mutual", margin=0.0)
+test_rec_is_unlike_in_cls = again(test_rec_is_unlike_each_je_model, "cls", margin=0.0)
+test_rec_is_unlike_in_gap = again(test_rec_is_unlike_each_je_model, "gap", margin=0.0)
+
+test_je_and_rec_part_early_beyond_the_pixels = again(test_je_and_rec_part_early, "deconfounded")
+test_je_and_rec_part_early_by_mutual_neighbours = again(test_je_and_rec_part_early, "mutual", margin=0.0)
+test_je_and_rec_part_early_in_cls = again(test_je_and_rec_part_early, "cls", margin=0.0)
+test_je_and_rec_part_early_in_gap = again(test_je_and_rec_part_early, "gap", margin=0.0)
+
+test_je_models_part_late_beyond_the_pixels = again(test_je_models_part_in_the_last_blocks, "deconfounded")
+test_je_models_part_late_by_mutual_neighbours = again(test_je_models_part_in_the_last_blocks, "mutual", margin=0.0)
+test_je_models_part_late_in_cls = again(test_je_models_part_in_the_last_blocks, "cls", margin=0.0)
+test_je_models_part_late_in_gap = again(test_je_models_part_in_the_last_blocks, "gap", margin=0.0)

@@ -1,0 +1,49 @@
+"""Fig. 2 and section 3.1: what differs most between a JE and a REC model are their attention and norms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from harness.evidence.again import again
+from harness.evidence.claim import claim
+from harness.evidence.decide import Decision, all_of, below, controlled, exceeds, witnessed
+from harness.evidence.similarity import LO, MID, Pair, Pairs
+
+
+@claim(
+    "type-order",
+    where="3.1, Fig. 2",
+    statement="CKA of attention and normalization layers across MAE and MoCo-v3 is much lower than of fully connected ones.",
+    reading="same-depth CKA over all blocks: fc1 minus qkv, and fc1 minus the norm before attention; not so untrained",
+    margin=0.1,
+    published="plot",
+)
+def test_attention_and_norm_differ_most(cka: Pairs, untrained: Sequence[str], margin: float) -> Decision:
+    def order(pair: Pair) -> Decision:
+        connected = pair.same_depth(types=["mlp.fc1"])
+        return all_of([exceeds(connected - pair.same_depth(types=[kind]), margin) for kind in ("attn.qkv", "norm1")])
+
+    control = all_of([order(cka(a, b)) for a, b in combinations(untrained, 2)])
+    return controlled(order(cka("moco_v3", "mae")), control, "untrained networks")
+
+
+@claim(
+    "attn-nil",
+    where="3.1, Fig. 2",
+    statement="First and intermediate attention layers of MoCo-v3 are entirely dissimilar from any attention layer of MAE.",
+    reading="the largest CKA of any qkv layer of MoCo-v3 blocks 0-8 with any qkv layer of MAE: one limit for all, the maximum "
+    "being taken anew in every resample; refuted only if the largest on a quarter of the minibatches is too large on the rest",
+    margin=0.2,
+    published="plot",
+)
+def test_no_rec_attention_is_like_early_je_attention(cka: Pairs, margin: float) -> Decision:
+    pair = cka("moco_v3", "mae")
+    choose, judge = pair.split()
+    kind, row, column = choose.largest(LO + MID, types=["attn.qkv"])
+    largest = pair.row_maximum(LO + MID, types=["attn.qkv"])
+    return witnessed(below(largest, margin), below(judge.cells([row], [column], [kind]), margin))
+
+
+test_attention_and_norm_differ_most_beyond_the_pixels = again(test_attention_and_norm_differ_most, "deconfounded")
+test_no_rec_attention_is_alike_beyond_the_pixels = again(test_no_rec_attention_is_like_early_je_attention, "deconfounded")

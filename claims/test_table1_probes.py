@@ -1,0 +1,156 @@
+"""Table 1, Figs. 5 and 6, section 3.2: what probes on frozen CLS tokens find, and where.
+
+Top-1 accuracy in percent, gains in percentage points. The final layer is block 11, counted from 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.evidence.claim import claim, undecided
+from harness.evidence.decide import Decision, State, below, equivalent, exceeds
+from harness.evidence.estimate import Estimate
+from harness.evidence.published import Published
+
+JE = ("moco_v3", "dino")
+DEPTH_2 = ("text.depth_2_gain.first_je", "text.depth_2_gain.second_je")
+DEPTH_3 = "text.depth_3_gain.mae"
+
+
+@pytest.fixture
+def probes(published: Callable[[str, str], Published]) -> Published:
+    return published("probe", "probes of depth 1 to 5 on frozen CLS tokens of the final block, of two and of all blocks")
+
+
+@claim(
+    "lp-order",
+    where="3.2, Table 1",
+    statement="Joint-embedding features yield better linear probe transfer for classification than reconstruction features.",
+    reading="linear probe on the final CLS token, each JE model minus MAE",
+    margin=5.0,
+    published="numbers",
+)
+def test_je_has_the_better_linear_probe(probes: Published, margin: float) -> list[Decision]:
+    return [exceeds(probes.difference(f"table1.final.{je}", "table1.final.mae"), margin) for je in JE]
+
+
+@claim(
+    "nlp-je-small",
+    where="3.2, Fig. 5",
+    statement="Both JE models see very small improvements from a two-layer probe.",
+    reading="probe of depth 2 minus depth 1 on the final CLS token, for each JE model",
+    margin=0.75,
+    published="numbers",
+)
+def test_a_second_layer_barely_helps_je(probes: Published, margin: float) -> list[Decision]:
+    return [below(probes.estimate(gain), margin) for gain in DEPTH_2]
+
+
+@claim(
+    "nlp-je-flat",
+    where="3.2, Fig. 5",
+    statement="Probes deeper than two layers bring JE models no improvement.",
+    reading="best probe of depth 3 to 5 minus depth 2 on the final CLS token, for each JE model",
+    margin=0.2,
+    published="plot",
+)
+def test_more_layers_do_not_help_je(probes: Published) -> Decision:
+    return _plotted("Fig. 5")
+
+
+@claim(
+    "nlp-mae-gain",
+    where="3.2, Fig. 5",
+    statement="MAE reports a large improvement from a three-layer probe.",
+    reading="probe of depth 3 minus depth 1 on the final CLS token of MAE; and above either JE model's gain at depth 2",
+    margin=0.75,
+    published="numbers",
+)
+def test_a_third_layer_helps_mae(probes: Published, margin: float) -> list[Decision]:
+    larger = [exceeds(probes.difference(DEPTH_3, gain), 0) for gain in DEPTH_2]
+    return [exceeds(probes.estimate(DEPTH_3), margin), *larger]
+
+
+@claim(
+    "nlp-mae-below",
+    where="3.2, Fig. 5",
+    statement="The improvement of MAE by a deeper probe is not enough to match the performance of JE final layer features.",
+    reading="linear probe of each JE model minus the three-layer probe of MAE, on final CLS tokens",
+    margin=3.0,
+    published="numbers",
+)
+def test_mae_with_a_deep_probe_stays_below_je(probes: Published, margin: float) -> list[Decision]:
+    # The paper prints the depth-3 gain of MAE and not its accuracy.
+    gaps = [{f"table1.final.{je}": 1.0, "table1.final.mae": -1.0, DEPTH_3: -1.0} for je in JE]
+    return [exceeds(probes.combination(gap), margin) for gap in gaps]
+
+
+@claim(
+    "inter-mae",
+    where="3.2, Table 1, Fig. 6",
+    statement="A linear probe on the final and an intermediate layer improves classification for reconstruction features.",
+    reading="linear probe on the final and the best other block minus the final alone, for MAE",
+    margin=1.0,
+    published="numbers",
+)
+def test_an_intermediate_layer_helps_mae(probes: Published, margin: float) -> Decision:
+    return exceeds(_gain(probes, "pair", "mae"), margin)
+
+
+@claim(
+    "inter-je-null",
+    where="3.2, Table 1, Fig. 6",
+    statement="Intermediate layer features provide no marginal utility for JE representations.",
+    reading="linear probe on the final and the best other block minus the final alone, each JE model: within the margin of 0",
+    margin=0.5,
+    published="numbers",
+)
+def test_an_intermediate_layer_adds_next_to_nothing_to_je(probes: Published, margin: float) -> list[Decision]:
+    return [equivalent(_gain(probes, "pair", je), margin) for je in JE]
+
+
+@claim(
+    "wide-control",
+    where="3.2, Fig. 6",
+    statement="The improvement is not that of a probe with more dimensions: the last layer joined to itself does not help.",
+    reading="linear probe on block 11 twice minus block 11 once, for each model: within the margin of 0",
+    margin=0.3,
+    published="plot",
+)
+def test_the_last_layer_twice_does_not_help(probes: Published) -> Decision:
+    return _plotted("Fig. 6")
+
+
+@claim(
+    "all-mae",
+    where="3.2, Table 1",
+    statement="All intermediate CLS features together give MAE the largest increase over the final ones alone.",
+    reading="linear probe on all blocks minus the final one, for MAE; and above that on the final and the best other block",
+    margin=1.5,
+    published="numbers",
+)
+def test_all_layers_help_mae_most(probes: Published, margin: float) -> list[Decision]:
+    over_pair = probes.difference("table1.all.mae", "table1.pair.mae")
+    return [exceeds(_gain(probes, "all", "mae"), margin), exceeds(over_pair, 0)]
+
+
+@claim(
+    "all-je-drop",
+    where="3.2, Table 1",
+    statement="All intermediate CLS features together lower the accuracy of JE models.",
+    reading="linear probe on all blocks minus the final one, for each JE model",
+    margin=0.0,
+    published="numbers",
+)
+def test_all_layers_hurt_je(probes: Published, margin: float) -> list[Decision]:
+    return [below(_gain(probes, "all", je), margin) for je in JE]
+
+
+def _gain(probes: Published, features: str, model: str) -> Estimate:
+    return probes.difference(f"table1.{features}.{model}", f"table1.final.{model}")
+
+
+def _plotted(figure: str) -> Decision:
+    return undecided(State.NO_EVIDENCE, f"{figure} shows a plot; no number is printed")

@@ -1,0 +1,88 @@
+"""The command line that dvc.yaml calls: one stage, one model, one profile."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from harness.artifacts import params
+from harness.artifacts.errors import BadEnvironment, HarnessError, InvalidInput
+from harness.artifacts.params import nearest
+
+# Each stage's module, its function, and what it is about.
+STAGES = {
+    "weights": ("harness.stages.weights", "run", ("model",)),
+    "extract": ("harness.stages.extract", "run", ("model",)),
+    "compare": ("harness.stages.compare", "run", ("model", "reference")),
+    "knn": ("harness.stages.knn", "run", ("model",)),
+    "pixels": ("harness.stages.knn", "pixels", ()),
+    "sweep": ("harness.stages.sweep", "run", ()),
+    "report": ("harness.stages.report", "run", ()),
+}
+# Stages without torch have no device.
+_TORCHLESS = ("compare", "report")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one stage; return the exit code: 0, or that of the error (12 input, 13 missing, 14 environment)."""
+    options = _parser().parse_args(arguments)
+    try:
+        _run(options)
+    except (HarnessError, MemoryError) as error:
+        if options.debug:
+            raise
+        known = (
+            error
+            if isinstance(error, HarnessError)
+            else BadEnvironment(options.stage, seen="out of memory", expected="more memory")
+        )
+        print(f"{known}", file=sys.stderr)
+        return known.exit_code
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    from harness.stages.place import Place
+
+    known = params.load(Path("params.yaml"))
+    place = Place(known, options.profile or known.profile)
+    place.settings  # noqa: B018 (an unknown profile is told before anything is imported)
+    module, function, about = STAGES[options.stage]
+    chosen = [getattr(options, name) for name in about]
+    for name, value in zip(about, chosen, strict=True):
+        if value is None:
+            raise InvalidInput("command line", field=f"--{name}", seen="nothing", expected=nearest("", known.models))
+        known.model(value)
+    extra = {} if options.stage in _TORCHLESS else {"device": _device()}
+    getattr(importlib.import_module(module), function)(place, *chosen, **extra)
+
+
+def _device() -> str:
+    """HARNESS_DEVICE, else the CPU: an environment variable, since dvc would rerun a stage whose command changes."""
+    name = os.environ.get("HARNESS_DEVICE", "cpu")
+    import torch
+
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise BadEnvironment(
+            "HARNESS_DEVICE", seen=f"{name}: {str(error).splitlines()[0]}", expected="a device that is there"
+        ) from error
+    return name
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m harness", description="Run one stage; dvc repro runs all of them.")
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--profile", help="a profile of params.yaml; without it the one named there")
+    parser.add_argument("--model")
+    parser.add_argument("--reference")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Accuracy of nearest neighbours by token and depth, as estimates over the same images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.store import Arrays
+from harness.artifacts.tables import TOKENS
+from harness.evidence.estimate import Estimate, FloatArray, bootstrap_counts
+from harness.evidence.similarity import BLOCKS, DRAWS, SEED
+
+# Images whose bootstrap counts are widened to float64 at once (32 MiB of them).
+_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class Accuracy:
+    """Which validation images one model's features get right; every estimate is in percentage points.
+
+    right: (token, 13, image), by the vote of 20 neighbours after each block (0 to 11) and after the final norm (12).
+    probe, probe_neighbours: (image,), by the linear probe on the final CLS token and by neighbours in its logits.
+    images: digest of the image list; estimates on equal images are paired.
+    Raises InvalidInput on other shapes or fewer than two images.
+    """
+
+    right: NDArray[np.bool_]
+    probe_right: NDArray[np.bool_]
+    probe_neighbours_right: NDArray[np.bool_]
+    images: str
+
+    def __post_init__(self) -> None:
+        n = len(self.probe_right)
+        expected = (len(TOKENS), len(BLOCKS) + 1, n)
+        if self.right.shape != expected or self.probe_neighbours_right.shape != (n,):
+            seen = f"{self.right.shape}, probe {self.probe_right.shape}, {self.probe_neighbours_right.shape}"
+            raise InvalidInput("k-NN", field="outcomes", seen=seen, expected=f"{expected}: tokens, blocks and norm, images")
+        if n < 2:
+            raise InvalidInput("k-NN", field="images", seen=n, expected="at least 2 to resample")
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:
+        """From a KNN artifact."""
+        right, probe, neighbours = (arrays[name] == arrays["label"] for name in ("vote", "probe", "probe_vote"))
+        return cls(right, probe, neighbours, arrays.provenance.images)
+
+    def at(self, token: str, block: int) -> Estimate:
+        """20-NN accuracy of a token ("cls" or "gap") after a block."""
+        if not 0 <= block < len(BLOCKS):
+            raise InvalidInput("k-NN", field="block", seen=block, expected=f"0 to {len(BLOCKS) - 1}")
+        return self._estimate(self._index(token) + block)
+
+    def final(self, token: str) -> Estimate:
+        """20-NN accuracy of a token after the final norm: what the model hands on."""
+        return self._estimate(self._index(token) + len(BLOCKS))
+
+    def probe(self) -> Estimate:
+        """Accuracy of the linear probe on the final CLS token."""
+        return self._estimate(-2)
+
+    def probe_neighbours(self) -> Estimate:
+        """20-NN accuracy in the logits of the linear probe."""
+        return self._estimate(-1)
+
+    def halves(self) -> tuple[Self, Self]:
+        """Even and odd images apart: choose on one half and judge on the other, lest the best of several look too good."""
+        return self._half(0, "even"), self._half(1, "odd")
+
+    def _half(self, start: int, name: str) -> Self:
+        return replace(
+            self,
+            right=self.right[..., start::2],
+            probe_right=self.probe_right[start::2],
+            probe_neighbours_right=self.probe_neighbours_right[start::2],
+            images=f"{self.images}/{name}",
+        )
+
+    def _index(self, token: str) -> int:
+        if token not in TOKENS:
+            raise InvalidInput("k-NN", field="token", seen=token, expected=f"one of {', '.join(TOKENS)}")
+        return TOKENS.index(token) * (len(BLOCKS) + 1)
+
+    def _estimate(self, index: int) -> Estimate:
+        outcomes, draws = self._resampled
+        own, n = outcomes[index], outcomes.shape[1]
+        without = (own.sum() - own) / (n - 1)
+        key = f"{self.images}/images/n={n}/draws={DRAWS}/seed={SEED}"
+        return Estimate(float(own.mean()), draws[:, index], n, "images", key, without)
+
+    @cached_property
+    def _resampled(self) -> tuple[FloatArray, FloatArray]:
+        """Outcomes (statistic, image) in percent, and their bootstrap means (draws, statistic), all in one pass."""
+        n = len(self.probe_right)
+        stacked = [self.right.reshape(-1, n), self.probe_right[None], self.probe_neighbours_right[None]]
+        outcomes = 100.0 * np.concatenate(stacked)
+        counts, step = bootstrap_counts(SEED, n, DRAWS), max(1, _BLOCK // n)
+        parts = [counts[i : i + step].astype(np.float64) @ outcomes.T / n for i in range(0, DRAWS, step)]
+        return outcomes, np.concatenate(parts)

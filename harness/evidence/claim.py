@@ -1,0 +1,99 @@
+"""A claim of the paper: what it says, where, how we read it, and the function that decides it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import pytest
+
+from harness.artifacts.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from harness.evidence.decide import Decision, State
+
+    Verdict = Decision | Sequence[Decision]
+
+Test = TypeVar("Test", bound=Callable[..., Any])
+About = Literal["methods", "artifacts"]
+Published = Literal["plot", "numbers", "none"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of the paper.
+
+    id: stable, e.g. "je-je-high", or "je-je-high/cls" for a second measure of the same. where: section and figure.
+    reading: the rule that decides. margin: in the estimate's unit; None where the rule states its own. about: "methods" when
+    the statement is about training objectives, whose honest unit is the pre-training run. published: what the paper shows.
+    """
+
+    id: str
+    where: str
+    statement: str
+    reading: str
+    margin: float | None
+    about: About
+    published: Published
+
+
+def claim(
+    id: str,
+    *,
+    where: str,
+    statement: str,
+    reading: str,
+    margin: float | None = None,
+    about: About = "methods",
+    published: Published = "plot",
+) -> Callable[[Test], Test]:
+    """Make a pytest function a claim. It returns a Decision, or several that must all hold, and may use the fixtures source,
+    reading and margin. Called directly it is the plain function.
+
+    Raises InvalidInput on an id that is not lower-case words joined by dashes, and on an empty field.
+    """
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9-]+)?", id):
+        raise InvalidInput("claim", field="id", seen=id, expected="lower-case words joined by dashes")
+    for name, text in (("where", where), ("statement", statement), ("reading", reading)):
+        if not text.strip():
+            raise InvalidInput(f"claim {id}", field=name, seen="nothing", expected="a sentence")
+    stated = Claim(id, where, statement, reading, margin, about, published)
+
+    def mark(test: Test) -> Test:
+        marked: Test = pytest.mark.usefixtures("source")(test)
+        marked.claim = stated  # type: ignore[attr-defined]
+        return marked
+
+    return mark
+
+
+def undecided(state: State, reason: str) -> Decision:
+    """A decision without a number: MISSING, UNCALIBRATED, INVALID or NO_EVIDENCE, and why.
+
+    Raises InvalidInput for a state that only a number can give.
+    """
+    from harness.evidence.decide import NO_NUMBER, Decision
+
+    if state not in NO_NUMBER:
+        raise InvalidInput("decision", field="state", seen=state, expected=" or ".join(NO_NUMBER))
+    return Decision(state, None, None, None, None, None, reason)
+
+
+@dataclass
+class Reading:
+    """What a claim was read from. Fixtures note every artifact that they open, and how many pre-training runs it stands for."""
+
+    source: str
+    artifacts: dict[str, str] = field(default_factory=dict)
+    runs: int | None = None
+
+    def note(self, path: Path | str, sha256: str) -> None:
+        """Remember an artifact and its SHA-256."""
+        self.artifacts[str(path)] = sha256
+
+    def replicates(self, runs: int) -> None:
+        """Remember the number of pre-training runs; the fewest count."""
+        self.runs = runs if self.runs is None else min(self.runs, runs)

@@ -1,0 +1,54 @@
+"""The verdict file: one record for each claim and source, in one order, whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.artifacts.store import write_bytes
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was decided of one claim from one source.
+
+    estimate, interval, margin: in the unit of the estimate; n, unit: what was resampled; None where no number decided.
+    provisional: a verdict about methods from fewer than three pre-training runs. provenance: artifacts read, by path with
+    their SHA-256, and the number of pre-training runs ("runs").
+    """
+
+    id: str
+    source: str
+    state: str
+    statement: str
+    where: str
+    reading: str
+    reason: str
+    estimate: float | None = None
+    interval: tuple[float, float] | None = None
+    margin: float | None = None
+    n: int | None = None
+    unit: str | None = None
+    provisional: bool = False
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def write(path: Path, records: Iterable[Record]) -> None:
+    """Write the records as JSON, sorted by source and id, whole or not at all."""
+    rows = [asdict(record) for record in sorted(records, key=lambda r: (r.source, r.id))]
+    write_bytes(path, (json.dumps(rows, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+def read(path: Path) -> list[Record]:
+    """Read a verdict file. Raises MissingArtifact, and InvalidInput when it is none."""
+    if not path.is_file():
+        raise MissingArtifact(path, "no verdicts", next_step=f"pytest claims --verdicts {path}")
+    try:
+        rows = json.loads(path.read_bytes())
+        return [Record(**(row | {"interval": row["interval"] and tuple(row["interval"])})) for row in rows]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InvalidInput(path, field="file", seen=error, expected="a list of verdict records") from error

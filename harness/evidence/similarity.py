@@ -1,0 +1,370 @@
+"""Similarity of two models' layers, as estimates: minibatch CKA, its second measures, and what it owes to sample sizes.
+
+Blocks count from 0. One pair's CKA is resampled once, over all cells, and every estimate of it reduces those draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.store import Arrays
+from harness.artifacts.tables import TOKENS, TYPES, unpack
+from harness.evidence.estimate import Estimate, FloatArray, bootstrap_counts
+
+# Early, middle and late blocks of a network of twelve; "the last three blocks" (3.1) are the late ones.
+LO, MID, HI = tuple(range(4)), tuple(range(4, 9)), tuple(range(9, 12))
+BLOCKS = LO + MID + HI
+
+DRAWS, SEED = 2000, 0
+
+# One unit in this many chooses the largest of many quantities; choosing needs less precision than judging.
+CHOOSES = 4
+
+
+class SameDepth(Protocol):
+    """What the relational claims need of a measure: CKA and the second measures alike have it."""
+
+    def same_depth(self, blocks: Sequence[int]) -> Estimate:
+        """Mean similarity of the two models' layers at equal depth."""
+        ...
+
+
+class _Resampled(NamedTuple):
+    """cka: (1 + draws + n, type, 12, 12): on all units, by bootstrap draw, and without each unit.
+
+    undefined_a, undefined_b: (type, 12), layers whose self-similarity vanishes in some of these.
+    """
+
+    cka: FloatArray
+    undefined_a: NDArray[np.bool_]
+    undefined_b: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """HSIC1 triples of two models of twelve blocks, whose CKA (eq. 2) is resampled over minibatches of images.
+
+    cross: (type, unit, 12, 12), first model's blocks first; self_a, self_b: (type, unit, 12). images: digest of the
+    image list; pairs on equal images are paired. null: cross with the second model's images permuted. pixels_a, pixels_b:
+    HSIC1 with the pixels, shaped as self_a, self_b; pixels: (unit,), their own. dead_a, dead_b: (type, 12), layers that do
+    not vary over the images. unit: what is resampled. adjusted: whether CKA is net of what the pixels explain.
+    Raises InvalidInput on other shapes, fewer than two units, or a number of blocks other than twelve.
+    """
+
+    cross: FloatArray
+    self_a: FloatArray
+    self_b: FloatArray
+    images: str
+    null: FloatArray | None = None
+    pixels_a: FloatArray | None = None
+    pixels_b: FloatArray | None = None
+    pixels: FloatArray | None = None
+    dead_a: NDArray[np.bool_] | None = None
+    dead_b: NDArray[np.bool_] | None = None
+    names: tuple[str, str] = ("the first model", "the second model")
+    types: tuple[str, ...] = TYPES
+    unit: str = "minibatches"
+    adjusted: bool = False
+
+    def __post_init__(self) -> None:
+        t, b = len(self.types), len(BLOCKS)
+        k = self.cross.shape[1] if self.cross.ndim == 4 else 0
+        one = (t, k, b)
+        shapes: dict[str, tuple[int, ...]] = {"cross": (t, k, b, b), "null": (t, k, b, b), "self_a": one, "self_b": one}
+        shapes |= {"pixels_a": one, "pixels_b": one, "pixels": (k,), "dead_a": (t, b), "dead_b": (t, b)}
+        for field, shape in shapes.items():
+            array = getattr(self, field)
+            if array is not None and array.shape != shape:
+                expected = f"{shape}: {t} types, {k} {self.unit}, {b} blocks"
+                raise InvalidInput(self._title, field=field, seen=f"shape {array.shape}", expected=expected)
+        if k < 2:
+            raise InvalidInput(self._title, field=self.unit, seen=k, expected="at least 2 to resample")
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, *, names: tuple[str, str] | None = None, transposed: bool = False) -> Self:
+        """The pair of a CKA artifact; transposed: with the artifact's second model first.
+
+        Raises InvalidInput when the artifact's layers are not those of twelve blocks.
+        """
+        expected = [f"{block}.{kind}" for block in BLOCKS for kind in TYPES]
+        for field in ("layers_a", "layers_b"):
+            layers = unpack(arrays[field])
+            if layers != expected:
+                seen = f"{len(layers)} layers, {layers[0]} to {layers[-1]}" if layers else "none"
+                told = f"{len(BLOCKS)} blocks of {', '.join(TYPES)}"
+                raise InvalidInput("CKA", field=field, seen=seen, expected=told, next_step="claims by depth need twelve blocks")
+        # Layers lie block by block in the artifact.
+        dead_a, dead_b = (arrays[name].reshape(len(BLOCKS), -1).T != 0 for name in ("dead_a", "dead_b"))
+        pair = cls(
+            _wide(arrays, "cross"),
+            _wide(arrays, "self_a"),
+            _wide(arrays, "self_b"),
+            arrays.provenance.images,
+            null=_wide(arrays, "null"),
+            pixels_a=_wide(arrays, "pixels_a"),
+            pixels_b=_wide(arrays, "pixels_b"),
+            pixels=_wide(arrays, "pixels"),
+            dead_a=dead_a,
+            dead_b=dead_b,
+        )
+        pair = pair.transposed() if transposed else pair
+        return replace(pair, names=names) if names else pair
+
+    @classmethod
+    def from_subsets(
+        cls, arrays: Arrays, token: str, *, names: tuple[str, str] | None = None, transposed: bool = False
+    ) -> Self:
+        """CKA of one token's features ("cls" or "gap") after each block, over a SIMILARITY artifact's disjoint subsets."""
+        cross, own_a, own_b = (_wide(arrays, name)[[TOKENS.index(token)]] for name in ("cross", "self_a", "self_b"))
+        pair = cls(cross, own_a, own_b, arrays.provenance.images, types=(token,), unit="subsets")
+        pair = pair.transposed() if transposed else pair
+        return replace(pair, names=names) if names else pair
+
+    def transposed(self) -> Self:
+        """The same pair with the other model first."""
+        return replace(
+            self,
+            cross=self.cross.swapaxes(2, 3),
+            null=None if self.null is None else self.null.swapaxes(2, 3),
+            self_a=self.self_b,
+            self_b=self.self_a,
+            pixels_a=self.pixels_b,
+            pixels_b=self.pixels_a,
+            dead_a=self.dead_b,
+            dead_b=self.dead_a,
+            names=(self.names[1], self.names[0]),
+        )
+
+    def permuted(self) -> Self:
+        """The null: the second model's images permuted, so that nothing but chance is common."""
+        if self.null is None:
+            raise InvalidInput(self._title, field="null", seen="none", expected="HSIC1 of permuted images")
+        # Over all permutations HSIC1 with the pixels is 0 on average, exactly: a U-centred Gram sums to 0.
+        pixels_b = None if self.pixels_b is None else np.zeros_like(self.pixels_b)
+        return replace(self, cross=self.null, pixels_b=pixels_b)
+
+    def deconfounded(self) -> Self:
+        """CKA net of the pixels (Cui et al., 2022): each layer's similarity structure less its regression on the input's.
+
+        With E over minibatches and p for pixels: cross = E[kl] - E[kp] E[lp] / E[pp], self = E[kk] - E[kp]^2 / E[pp].
+        """
+        if self.pixels is None or self.pixels_a is None or self.pixels_b is None:
+            raise InvalidInput(self._title, field="pixels", seen="none", expected="HSIC1 with the pixels")
+        return replace(self, adjusted=True)
+
+    def same_depth(self, blocks: Sequence[int] = BLOCKS, types: Sequence[str] | None = None) -> Estimate:
+        """Mean CKA of layers of one type at one depth, over the types and blocks."""
+        return self.statistic(lambda cka: np.einsum("rtii->r", cka) / (cka.shape[1] * cka.shape[2]), types, blocks, blocks)
+
+    def cells(
+        self, rows: Sequence[int] = BLOCKS, columns: Sequence[int] = BLOCKS, types: Sequence[str] | None = None
+    ) -> Estimate:
+        """Mean CKA of the first model's blocks (rows) with the second's (columns), within each type."""
+        return self.statistic(lambda cka: cka.mean(axis=(1, 2, 3)), types, rows, columns)
+
+    def row_maximum(self, rows: Sequence[int], types: Sequence[str] | None = None) -> Estimate:
+        """The largest CKA that any of the rows has with any depth of the second model, maximum taken anew in each draw."""
+        return self.statistic(lambda cka: cka.max(axis=(1, 2, 3)), types, rows)
+
+    def largest(self, rows: Sequence[int], types: Sequence[str] | None = None) -> tuple[str, int, int]:
+        """Which type, block of the first model and block of the second `row_maximum` finds on all units."""
+        kinds = self.types if types is None else tuple(types)
+        cells = [(kind, row, column) for kind in kinds for row in rows for column in BLOCKS]
+        return max(cells, key=lambda cell: self.cells([cell[1]], [cell[2]], [cell[0]]).value)
+
+    def split(self) -> tuple[Self, Self]:
+        """Every fourth unit, to choose a cell on, and the others, to judge it on."""
+        chooses = np.arange(self.cross.shape[1]) % CHOOSES == 0
+        return self._part(chooses, "choose"), self._part(~chooses, "judge")
+
+    def row_matches(self, rows: Sequence[int], within: int = 1, types: Sequence[str] | None = None) -> Estimate:
+        """Share of the rows whose most similar layer of the same type lies at most `within` blocks away."""
+        depth = np.asarray(rows)
+        return self.statistic(lambda cka: (abs(cka.argmax(axis=3) - depth) <= within).mean(axis=(1, 2)), types, rows)
+
+    def statistic(
+        self,
+        reduce: Callable[[FloatArray], FloatArray],
+        types: Sequence[str] | None = None,
+        rows: Sequence[int] = BLOCKS,
+        columns: Sequence[int] = BLOCKS,
+    ) -> Estimate:
+        """Any statistic of the cells asked for.
+
+        reduce: CKA (r, type, row, column) -> (r,), each resample by itself. types: all by default.
+        Raises InvalidInput on a dead layer among the cells asked for.
+        """
+        kinds = self.types if types is None else tuple(types)
+        unknown = [kind for kind in kinds if kind not in self.types]
+        if unknown or not kinds:
+            raise InvalidInput(self._title, field="types", seen=unknown or "none", expected=f"some of {', '.join(self.types)}")
+        which = [self.types.index(kind) for kind in kinds]
+        resampled = self._resampled
+        sides = [(resampled.undefined_a, self.dead_a, rows), (resampled.undefined_b, self.dead_b, columns)]
+        for name, (undefined, dead, blocks) in zip(self.names, sides, strict=True):
+            for t, block in ((t, block) for t in which for block in blocks if undefined[t, block]):
+                flagged = dead is not None and dead[t, block]
+                seen = "does not vary over the images" if flagged else "its self-HSIC is not positive in every resample"
+                field = f"{self.types[t]} of block {block} of {name}"
+                raise InvalidInput(self._title, field=field, seen=f"dead layer: {seen}", expected="activations that vary")
+        values = reduce(resampled.cka[np.ix_(range(len(resampled.cka)), which, rows, columns)])
+        n = self.cross.shape[1]
+        if values.shape != (1 + DRAWS + n,):
+            raise InvalidInput(self._title, field="statistic", seen=f"shape {values.shape}", expected=f"({1 + DRAWS + n},)")
+        key = f"{self.images}/{self.unit}/n={n}/draws={DRAWS}/seed={SEED}"
+        return Estimate(float(values[0]), values[1 : 1 + DRAWS], n, self.unit, key, values[1 + DRAWS :])
+
+    def _part(self, units: NDArray[np.bool_], name: str) -> Self:
+        return replace(
+            self,
+            cross=self.cross[:, units],
+            self_a=self.self_a[:, units],
+            self_b=self.self_b[:, units],
+            images=f"{self.images}/{name}",
+            null=None if self.null is None else self.null[:, units],
+            pixels_a=None if self.pixels_a is None else self.pixels_a[:, units],
+            pixels_b=None if self.pixels_b is None else self.pixels_b[:, units],
+            pixels=None if self.pixels is None else self.pixels[units],
+        )
+
+    @cached_property
+    def _resampled(self) -> _Resampled:
+        n = self.cross.shape[1]
+        weights = np.concatenate([np.ones((1, n)), bootstrap_counts(SEED, n, DRAWS), 1.0 - np.eye(n)])
+        top, own_a, own_b = (_sums(weights, array) for array in (self.cross, self.self_a, self.self_b))
+        if self.adjusted and self.pixels is not None and self.pixels_a is not None and self.pixels_b is not None:
+            with_a, with_b = _sums(weights, self.pixels_a), _sums(weights, self.pixels_b)
+            pixels = (weights @ self.pixels)[:, None, None]
+            if not (pixels > 0).all():
+                seen = "not positive in every resample"
+                raise InvalidInput(self._title, field="self-HSIC of the pixels", seen=seen, expected="images that vary")
+            top = top - with_a[..., :, None] * with_b[..., None, :] / pixels[..., None]
+            own_a, own_b = own_a - with_a**2 / pixels, own_b - with_b**2 / pixels
+        undefined_a, undefined_b = _undefined(own_a, self.dead_a), _undefined(own_b, self.dead_b)
+        bottom = np.where(undefined_a, np.nan, own_a)[..., :, None] * np.where(undefined_b, np.nan, own_b)[..., None, :]
+        cka = top / np.sqrt(bottom)
+        cka.flags.writeable = False
+        return _Resampled(cka, undefined_a, undefined_b)
+
+    @property
+    def _title(self) -> str:
+        return f"CKA of {self.names[0]} and {self.names[1]}"
+
+
+# Two models' names to what is known of their similarity.
+Pairs = Callable[[str, str], Pair]
+Measure = Callable[[str, str], SameDepth]
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbourhoods:
+    """Mutual nearest neighbours of two models: share of the neighbours that an image has in common in both.
+
+    share: (block, image) in [0, 1], CLS and GAP averaged, the same block of both models. images: digest of the image list.
+    """
+
+    share: FloatArray
+    images: str
+
+    def __post_init__(self) -> None:
+        if self.share.ndim != 2 or len(self.share) != len(BLOCKS):
+            seen, expected = f"shape {self.share.shape}", f"({len(BLOCKS)} blocks, images)"
+            raise InvalidInput("mutual k-NN", field="share", seen=seen, expected=expected)
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:
+        """From a SIMILARITY artifact, whose shares are symmetric in the two models."""
+        return cls(np.asarray(arrays["mutual_image"], np.float64).mean(axis=0), arrays.provenance.images)
+
+    def same_depth(self, blocks: Sequence[int] = BLOCKS) -> Estimate:
+        """Mean share over the blocks, resampled over images with their neighbourhoods as they are."""
+        share = self.share[list(blocks)].mean(axis=0)
+        n = len(share)
+        return Estimate.resample(lambda w: w @ share / n, n, seed=SEED, unit="images", key=self.images, draws=DRAWS)
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """CKA of some layers by minibatch size and by number of images (Fig. A1), on disjoint sets of images.
+
+    batch, biased: (subset, size, layer), biased with the biased HSIC; count: (subset, images, layer). images: their digest.
+    """
+
+    batch: FloatArray
+    biased: FloatArray
+    count: FloatArray
+    images: str
+
+    def __post_init__(self) -> None:
+        for field in ("batch", "biased", "count"):
+            array = getattr(self, field)
+            if array.ndim != 3 or array.shape[1] < 2 or array.shape[::2] != self.batch.shape[::2]:
+                expected = f"(subset, size, layer) = ({len(self.batch)}, 2 or more, {self.batch.shape[-1]})"
+                raise InvalidInput("sweep", field=field, seen=f"shape {array.shape}", expected=expected)
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:
+        """From a SWEEP artifact."""
+        batch, biased, count = (np.asarray(arrays[name], np.float64) for name in ("batch", "biased", "count"))
+        return cls(batch, biased, count, arrays.provenance.images)
+
+    def of_biased_hsic(self) -> Self:
+        """The control: the minibatch sweep with the biased HSIC, whose CKA must depend on the size."""
+        return replace(self, batch=self.biased)
+
+    def largest_change(self) -> Estimate:
+        """The largest absolute change of CKA against the first size, over layers and sizes, of the mean over subsets."""
+        return self._estimate(lambda means: abs(means).max(axis=1))
+
+    def largest(self) -> tuple[int, float]:
+        """Which change `largest_change` finds on all subsets, as (cell, sign)."""
+        means = self._changes.mean(axis=0)
+        cell = int(abs(means).argmax())
+        return cell, float(np.sign(means[cell]))
+
+    def change(self, cell: int, sign: float) -> Estimate:
+        """The change of one cell, in the direction of the sign."""
+        return self._estimate(lambda means: sign * means[:, cell])
+
+    def split(self) -> tuple[Self, Self]:
+        """Every fourth subset, to choose a change on, and the others, to judge it on."""
+        chooses = np.arange(len(self.batch)) % CHOOSES == 0
+        return self._part(chooses, "choose"), self._part(~chooses, "judge")
+
+    def _part(self, units: NDArray[np.bool_], name: str) -> Self:
+        batch, biased, count = (array[units] for array in (self.batch, self.biased, self.count))
+        return replace(self, batch=batch, biased=biased, count=count, images=f"{self.images}/{name}")
+
+    @property
+    def _changes(self) -> FloatArray:
+        """(subset, change): each layer at each further size, less the same layer at the first size."""
+        change = np.concatenate([(array - array[:, :1])[:, 1:] for array in (self.batch, self.count)], axis=1)
+        return change.reshape(len(change), -1)
+
+    def _estimate(self, reduce: Callable[[FloatArray], FloatArray]) -> Estimate:
+        changes = self._changes
+        n = len(changes)
+        return Estimate.resample(lambda w: reduce(w @ changes / n), n, seed=SEED, unit="subsets", key=self.images, draws=DRAWS)
+
+
+def _undefined(own: FloatArray, dead: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """(r, type, block) self-HSIC to (type, block): where CKA has no denominator in some resample."""
+    vanishing = np.asarray(~(own > 0).all(axis=0))
+    return vanishing if dead is None else vanishing | dead
+
+
+def _wide(arrays: Arrays, name: str) -> FloatArray:
+    return np.asarray(arrays[name], np.float64)
+
+
+def _sums(weights: FloatArray, values: NDArray[Any]) -> FloatArray:
+    """Weighted sums over the units: (r, n) and (type, n, ...) to (r, type, ...)."""
+    result: FloatArray = np.tensordot(weights, values, (1, 1))
+    return result

@@ -1,0 +1,65 @@
+"""Second opinions on CKA: mutual nearest neighbours, and debiased CKA over all images at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.artifacts.errors import InvalidInput
+
+Array = NDArray[np.float64]
+
+
+def hsic1(a: NDArray[Any], b: NDArray[Any]) -> Array:
+    """HSIC1 (eq. 3) with linear kernels between every features of a and every features of b, without a Gram matrix.
+
+    a: (La, n, p), b: (Lb, n, q), the same images in the same order. Returns (La, Lb), float64.
+    With columns centred, to which U-centring is blind, row i of the Gram without its diagonal sums to minus the squared
+    norm of image i, so that all of eq. 3 comes from |A'B|^2 and the images' squared norms.
+    """
+    n = a.shape[1]
+    if n < 4 or b.shape[1] != n:
+        seen = f"{n} and {b.shape[1]} images"
+        raise InvalidInput("CKA", field="images", seen=seen, expected="the same number, at least 4 (eq. 3 divides by n - 3)")
+    x, y = (np.asarray(f, np.float64) - np.asarray(f, np.float64).mean(1, keepdims=True) for f in (a, b))
+    u, v = (np.einsum("lnp,lnp->ln", f, f) for f in (x, y))
+    wide = y.transpose(1, 0, 2).reshape(n, -1)
+    squares = np.stack([((f.T @ wide) ** 2).sum(0).reshape(len(y), -1).sum(1) for f in x])
+    joint = u @ v.T
+    totals = u.sum(1)[:, None] * v.sum(1)[None, :]
+    result: Array = (squares - joint + totals / ((n - 1) * (n - 2)) - 2 / (n - 2) * joint) / (n * (n - 3))
+    return result
+
+
+def mutual_neighbours(a: NDArray[Any], b: NDArray[Any], k: int) -> NDArray[np.float32]:
+    """Share of the k nearest neighbours by cosine that each image has in common in two feature sets (Huh et al., 2024).
+
+    a: (La, n, p), b: (Lb, n, q). Returns (La, Lb, n) in [0, 1]; k / (n - 1) is what chance gives.
+    Raises InvalidInput unless k < n.
+    """
+    n = a.shape[1]
+    if not 1 <= k < n:
+        raise InvalidInput("mutual k-NN", field="k", seen=k, expected=f"at least 1 and below the {n} images")
+    near_a, near_b = (np.stack([_neighbours(layer, k) for layer in f]) for f in (a, b))
+    # A bitmap per layer of b: looking up the k neighbours of a costs k per image and pair.
+    out = np.empty((len(a), len(b), n), np.float32)
+    rows = np.arange(n)[:, None]
+    for j, near in enumerate(near_b):
+        among = np.zeros((n, n), bool)
+        among[rows, near] = True
+        for i in range(len(a)):
+            out[i, j] = among[rows, near_a[i]].sum(1) / k
+    return out
+
+
+def _neighbours(features: NDArray[Any], k: int) -> NDArray[np.intp]:
+    x = np.asarray(features, np.float32)
+    norm = np.linalg.norm(x, axis=1, keepdims=True)
+    if not norm.all():
+        raise InvalidInput("mutual k-NN", field="features", seen="an image of norm 0", expected="a direction for every image")
+    x = x / norm
+    near = x @ x.T
+    np.fill_diagonal(near, -np.inf)
+    return np.argpartition(-near, k - 1, axis=1)[:, :k]

@@ -1,0 +1,37 @@
+"""A model's weights as an artifact: float16 tensors under the names that timm gives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from harness.artifacts import store
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.provenance import Provenance
+from harness.artifacts.tables import checkpoint
+
+
+def save(path: Path, network: nn.Module, provenance: Provenance) -> str:
+    """Write the network's weights; return the artifact's SHA-256. Raises InvalidInput on a weight beyond float16."""
+    tensors = {name: value.detach().to(torch.float16).cpu().numpy() for name, value in network.state_dict().items()}
+    return store.write_arrays(path, checkpoint(tensors), tensors, provenance)
+
+
+def load(path: Path, network: nn.Module) -> store.Arrays:
+    """Put the weights into the network, all of them or none; return what was read.
+
+    Raises MissingArtifact, and InvalidInput for a damaged file or one that is not of this architecture.
+    """
+    expected: dict[str, NDArray[np.generic]] = {
+        name: np.empty(tuple(value.shape), np.float16) for name, value in network.state_dict().items()
+    }
+    arrays = store.read_arrays(path, checkpoint(expected))
+    for name, array in expected.items():
+        if arrays[name].shape != array.shape:
+            raise InvalidInput(path, field=name, seen=arrays[name].shape, expected=array.shape, next_step=store.REBUILD)
+    network.load_state_dict({name: torch.from_numpy(np.array(arrays[name])).float() for name in expected}, strict=True)
+    return arrays

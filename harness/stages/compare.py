@@ -1,0 +1,108 @@
+"""Compare: a model with a reference, by minibatch CKA of every layer pair and by its second opinions."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.artifacts import store
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.tables import BANK, CKA, SIMILARITY, TYPES, pack, unpack
+from harness.data import draws
+from harness.maths import cka, similarity
+from harness.stages.place import Place
+
+# Below this share of the activations' mean square, variation over images is the rounding of a constant: float32 carries
+# about 1e-14 of it through a Gram matrix.
+DEAD = 1e-10
+
+
+def run(place: Place, model: str, reference: str) -> None:
+    """Make cka/<model>-<reference> and similarity/<model>-<reference> from the two banks."""
+    paths = {name: place.path("banks", name) for name in (model, reference)}
+    a, b = (store.read_arrays(paths[name], BANK) for name in (model, reference))
+    refuse_other_images(paths[model].name, a, paths[reference].name, b)
+    settings = place.settings
+    n = settings.extract.minibatch
+    inputs = {f"banks/{name}": bank.sha256 for name, bank in ((model, a), (reference, b))}
+
+    values = layer_pairs(a, b, n, settings.extract.seed)
+    provenance = place.provenance(__name__, [n, settings.extract.seed], images=a.provenance.images, inputs=inputs)
+    store.write_arrays(place.path("cka", model, reference), CKA, values, provenance)
+
+    chosen = settings.similarity
+    seconds = second_opinions(a, b, settings.extract.images, chosen.k, chosen.subsets)
+    provenance = place.provenance(__name__, [settings.extract.images, chosen], images=a.provenance.images, inputs=inputs)
+    store.write_arrays(place.path("similarity", model, reference), SIMILARITY, seconds, provenance)
+
+
+def layer_pairs(a: store.Arrays, b: store.Arrays, n: int, seed: int) -> dict[str, NDArray[np.generic]]:
+    """The columns of a CKA artifact: HSIC1 of all pairs, their permuted-image null, and what the pixels explain."""
+    names_a, names_b = unpack(a["layers"])[:-1], unpack(b["layers"])[:-1]
+    gram_a, gram_b = (bank["gram"].transpose(1, 0, 2) for bank in (a, b))
+    order = np.stack([draws.permutation(seed, f"null/{i}", n) for i in range(gram_a.shape[1])])
+    cross = cka.cross_hsic(gram_a, gram_b, n)
+    null = cka.cross_hsic(gram_a[:-1], cka.permute_images(gram_b[:-1], order), n)
+    self_a, self_b = cka.self_hsic(gram_a[:-1], n), cka.self_hsic(gram_b[:-1], n)
+    pixels = cka.self_hsic(gram_a[-1:], n)[:, 0]
+    dead_a, dead_b = (_dead(own, bank["norm"][:-1]) for own, bank in ((self_a, a), (self_b, b)))
+    full = cka.minibatch_cka(cross[:, :-1, :-1], self_a, self_b)
+    full[dead_a], full[:, dead_b] = np.nan, np.nan
+    values = {
+        "cross": _by_type(cross[:, :-1, :-1]),
+        "null": _by_type(null),
+        "self_a": _by_type(self_a),
+        "self_b": _by_type(self_b),
+        "pixels_a": _by_type(cross[:, :-1, -1]),
+        "pixels_b": _by_type(cross[:, -1, :-1]),
+        "pixels": pixels,
+        "cka": full,
+    }
+    return {name: value.astype(np.float32) for name, value in values.items()} | {
+        "dead_a": dead_a.astype(np.uint8),
+        "dead_b": dead_b.astype(np.uint8),
+        "layers_a": pack(names_a),
+        "layers_b": pack(names_b),
+    }
+
+
+def second_opinions(a: store.Arrays, b: store.Arrays, images: int, k: int, subsets: int) -> dict[str, NDArray[np.generic]]:
+    """The columns of a similarity artifact, of CLS and GAP features after each block over the first images."""
+    columns: dict[str, list[NDArray[np.generic]]] = {name: [] for name in SIMILARITY.columns}
+    for token in range(2):
+        # (depth, n, width); the last depth is the final norm's output, which is no block.
+        x, y = (np.asarray(bank["validation"][:images, token, :-1], np.float32).transpose(1, 0, 2) for bank in (a, b))
+        shared = similarity.mutual_neighbours(x, y, k)
+        same = min(len(x), len(y))
+        columns["mutual"].append(shared.mean(2, dtype=np.float64).astype(np.float32))
+        columns["mutual_image"].append(shared[np.arange(same), np.arange(same)])
+        parts = [(x[:, i::subsets], y[:, i::subsets]) for i in range(subsets)]
+        columns["cross"].append(np.stack([similarity.hsic1(p, q) for p, q in parts]).astype(np.float32))
+        columns["self_a"].append(np.stack([_own(p) for p, _ in parts]).astype(np.float32))
+        columns["self_b"].append(np.stack([_own(q) for _, q in parts]).astype(np.float32))
+        bottom = np.sqrt(np.outer(_own(x), _own(y)))
+        columns["debiased"].append((similarity.hsic1(x, y) / bottom).astype(np.float32))
+    return {name: np.stack(parts) for name, parts in columns.items()}
+
+
+def refuse_other_images(name_a: str, a: store.Arrays, name_b: str, b: store.Arrays) -> None:
+    """Raise InvalidInput unless both banks come from the same images in the same order."""
+    if a.provenance.images != b.provenance.images:
+        seen = f"{name_a} saw {a.provenance.images[:12]}, {name_b} saw {b.provenance.images[:12]}"
+        raise InvalidInput("compare", field="image lists", seen=seen, expected="one list", next_step="run dvc repro")
+
+
+def _own(x: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.array([similarity.hsic1(layer[None], layer[None])[0, 0] for layer in x])
+
+
+def _dead(own: NDArray[np.float64], norm: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.sqrt(np.maximum(own.mean(0), 0)) <= DEAD * norm
+
+
+def _by_type(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(k, layer) or (k, layer, layer) to (type, k, block) or (type, k, block, block): the layers of one type."""
+    step = len(TYPES)
+    if values.ndim == 2:
+        return np.stack([values[:, t::step] for t in range(step)])
+    return np.stack([values[:, t::step, t::step] for t in range(step)])

@@ -1,0 +1,81 @@
+"""k-NN: the class each image's neighbours vote for, at every block and token, and beside a linear probe."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from harness.artifacts import store
+from harness.artifacts.params import KnnParams
+from harness.artifacts.provenance import digest
+from harness.artifacts.tables import BANK, KNN, PIXELS
+from harness.data import images
+from harness.maths.neighbours import classify
+from harness.stages.place import Place
+
+LIBRARIES = ("torch", "numpy", "scikit-learn")
+
+
+def run(place: Place, model: str, *, device: str = "cpu") -> None:
+    """Make knn/<model> from the model's bank."""
+    bank = store.read_arrays(place.path("banks", model), BANK)
+    params = place.settings.knn
+    provenance = place.provenance(
+        __name__, [params], images=bank.provenance.images, inputs={f"banks/{model}": bank.sha256}, libraries=LIBRARIES
+    )
+    store.write_arrays(place.path("knn", model), KNN, votes(bank, params, device), provenance)
+
+
+def pixels(place: Place, *, device: str = "cpu") -> None:
+    """Make pixels: the same k-NN on the raw pixels of the same images, which says how hard the world is."""
+    settings = place.settings
+    size, params = settings.extract, settings.knn
+    train = images.load(settings.data, "train", size.bank, size.seed)
+    validation = images.load(settings.data, "validation", size.queries, size.seed)
+    x, q = (torch.from_numpy(_flat(source)).to(device) for source in (train, validation))
+    offset = x.mean(0)
+    vote = _classify(x - offset, torch.from_numpy(train.label).to(device), q - offset, train.classes, params)
+    values = {"label": validation.label.astype(np.int16), "vote": vote}
+    listed = digest([images.hashes(source.read(np.arange(len(source)))).tolist() for source in (train, validation)])
+    provenance = place.provenance(__name__, [settings.data, size, params], images=listed, libraries=LIBRARIES)
+    store.write_arrays(place.path("pixels"), PIXELS, values, provenance)
+
+
+def votes(bank: store.Arrays, params: KnnParams, device: str = "cpu") -> dict[str, NDArray[np.int16]]:
+    """The columns of a k-NN artifact. Votes at (token, depth): features after each block and after the final norm."""
+    label = torch.from_numpy(np.array(bank["train_label"])).to(device)
+    classes = int(label.max()) + 1
+    _, tokens, depth, _ = bank["train"].shape
+
+    def features(split: str, token: int, block: int) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(bank[split][:, token, block], np.float32)).to(device)
+
+    near = [
+        [_classify(features("train", t, d), label, features("validation", t, d), classes, params) for d in range(depth)]
+        for t in range(tokens)
+    ]
+    train, validation = (np.asarray(bank[split][:, 0, -1], np.float64) for split in ("train", "validation"))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=params.probe, max_iter=2000))
+    probe.fit(train, np.asarray(bank["train_label"]))
+    logits = [torch.from_numpy(np.atleast_2d(probe.decision_function(x))).float().to(device) for x in (train, validation)]
+    return {
+        "label": np.asarray(bank["validation_label"]).astype(np.int16),
+        "vote": np.stack([np.stack(row) for row in near]),
+        "probe": probe.predict(validation).astype(np.int16),
+        "probe_vote": _classify(logits[0], label, logits[1], classes, params),
+    }
+
+
+def _classify(
+    bank: torch.Tensor, label: torch.Tensor, queries: torch.Tensor, classes: int, params: KnnParams
+) -> NDArray[np.int16]:
+    answer = classify(bank, label, queries, classes=classes, k=params.k, temperature=params.temperature)
+    return answer.cpu().numpy().astype(np.int16)
+
+
+def _flat(source: images.Images) -> NDArray[np.float32]:
+    return source.read(np.arange(len(source))).reshape(len(source), -1).astype(np.float32) / 255

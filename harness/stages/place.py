@@ -1,0 +1,73 @@
+"""Where a stage's artifacts lie, and what it writes into them about itself."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from harness.artifacts import closure
+from harness.artifacts.params import Params, Profile
+from harness.artifacts.provenance import Provenance, digest
+
+
+@dataclass(frozen=True)
+class Place:
+    """One profile of one params.yaml; paths are relative to the project's root, which is the working folder."""
+
+    params: Params
+    profile: str
+
+    @property
+    def settings(self) -> Profile:
+        """The profile's parameters."""
+        return self.params.of(self.profile)
+
+    def path(self, kind: str, *names: str, ending: str = ".safetensors") -> Path:
+        """artifacts/<profile>/<kind>/<names joined by a dash><ending>, or <kind><ending> without names."""
+        folder = Path("artifacts") / self.profile
+        return folder / kind / ("-".join(names) + ending) if names else folder / (kind + ending)
+
+    def provenance(
+        self,
+        module: str,
+        parameters: Iterable[object],
+        *,
+        code: Iterable[str] = (),
+        images: str = "",
+        weights: str = "",
+        inputs: Mapping[str, str] | None = None,
+        libraries: Iterable[str] = ("numpy",),
+    ) -> Provenance:
+        """What makes an artifact of the stage in `module`.
+
+        parameters: everything resolved that the result depends on. code: modules beside the stage's own imports.
+        libraries: distributions whose versions can change the numbers; with torch among them the processor's
+        instruction set counts too.
+        """
+        names = sorted(set(libraries))
+        machine = platform.machine()
+        if "torch" in names:
+            import torch
+
+            machine += f" {torch.backends.cpu.get_cpu_capability()}"
+        return Provenance(
+            profile=self.profile,
+            stage=module.rpartition(".")[2],
+            parameters=resolved(parameters),
+            code=digest({name: closure.code_digest(name) for name in (module, *code)}),
+            images=images,
+            weights=weights,
+            inputs=dict(inputs or {}),
+            libraries={name: version(name) for name in names},
+            machine=machine,
+        )
+
+
+def resolved(parameters: Iterable[object]) -> str:
+    """SHA-256 of parameters with every default filled in."""
+    return digest([p.model_dump(mode="json") if isinstance(p, BaseModel) else p for p in parameters])

@@ -1,0 +1,92 @@
+"""Report: a profile's numbers as metrics and plots that `dvc metrics diff` and `dvc plots` read, and one picture of them."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from harness.artifacts import store
+from harness.artifacts.tables import CKA, CURVE, KNN, PIXELS, TOKENS
+from harness.stages.place import Place
+
+
+def run(place: Place) -> None:
+    """Make report/metrics.json, report/knn.csv, report/curves.csv and report/overview.png."""
+    knn, cka, curves = _knn(place), _cka(place), _curves(place)
+    pixels = store.read_arrays(place.path("pixels"), PIXELS)
+    final = knn[knn.depth == "norm"]
+    metrics = {
+        "knn": {m: {t: row.accuracy for t, row in rows.set_index("features").iterrows()} for m, rows in final.groupby("model")},
+        "knn_pixels": _share(pixels["vote"], pixels["label"]),
+        "cka_same_depth": {pair: round(float(np.nanmean(np.diag(matrix))), 4) for pair, matrix in cka.items()},
+    }
+    _write(place, "metrics.json", json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    _write(place, "knn.csv", knn.to_csv(index=False, lineterminator="\n"))
+    _write(place, "curves.csv", curves.to_csv(index=False, lineterminator="\n"))
+    store.write_bytes(place.path("report", ending="") / "overview.png", _picture(place, knn, cka))
+
+
+def _knn(place: Place) -> pd.DataFrame:
+    """One row per model, features (cls, gap, probe) and depth (block number, then "norm")."""
+    rows: list[dict[str, Any]] = []
+    for model in place.params.models:
+        arrays = store.read_arrays(place.path("knn", model), KNN)
+        vote, label = arrays["vote"], arrays["label"]
+        depths = [*map(str, range(vote.shape[1] - 1)), "norm"]
+        for token, name in enumerate(TOKENS):
+            shares = [_share(v, label) for v in vote[token]]
+            rows += [{"model": model, "features": name, "depth": d, "accuracy": s} for d, s in zip(depths, shares, strict=True)]
+        rows.append({"model": model, "features": "probe", "depth": "norm", "accuracy": _share(arrays["probe"], label)})
+    return pd.DataFrame(rows)
+
+
+def _cka(place: Place) -> dict[str, np.ndarray]:
+    """Full layer by layer CKA of each unordered pair of references."""
+    names = place.params.references
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    return {f"{a}-{b}": np.array(store.read_arrays(place.path("cka", a, b), CKA)["cka"]) for a, b in pairs}
+
+
+def _curves(place: Place) -> pd.DataFrame:
+    tables = []
+    for model in place.params.models:
+        rows = store.read_table(place.path("curves", model, ending=".json"), CURVE).rows
+        tables.append(rows.assign(model=model))
+    return pd.concat([t for t in tables if len(t)] or tables)
+
+
+def _share(vote: np.ndarray, label: np.ndarray) -> float:
+    return round(float((vote == label).mean()), 4)
+
+
+def _write(place: Place, name: str, text: str) -> None:
+    store.write_bytes(place.path("report", ending="") / name, text.encode())
+
+
+def _picture(place: Place, knn: pd.DataFrame, cka: dict[str, np.ndarray]) -> bytes:
+    """Heat maps of CKA between the pre-trained references, and k-NN accuracy by block."""
+    trained = [m for m in place.params.references if place.params.model(m).family != "random"]
+    shown = [pair for pair in cka if set(pair.split("-")) <= set(trained)][:3] or list(cka)[:3]
+    with mpl.rc_context({"font.size": 8, "svg.hashsalt": "report"}):
+        figure = Figure(figsize=(4 + 2.4 * len(shown), 2.9), layout="constrained")
+        axes = figure.subplots(1, len(shown) + 1, width_ratios=[1] * len(shown) + [1.4])
+        for axis, pair in zip(axes, shown, strict=False):
+            a, b = pair.split("-")
+            image = axis.imshow(cka[pair], origin="lower", vmin=0, vmax=1, cmap="magma")
+            axis.set(title=f"CKA, {a} and {b}", ylabel=f"{a}, layer", xlabel=f"{b}, layer")
+        figure.colorbar(image, ax=axes[: len(shown)], shrink=0.8)
+        for model in trained or list(place.params.models):
+            for token, style in zip(TOKENS, ("-", ":"), strict=True):
+                rows = knn[(knn.model == model) & (knn.features == token)]
+                axes[-1].plot(rows.depth, 100 * rows.accuracy, style, label=f"{model}, {token}")
+        axes[-1].set(title="20-NN by block", xlabel="block", ylabel="top-1 %")
+        axes[-1].legend(fontsize=6, ncol=2)
+        out = io.BytesIO()
+        figure.savefig(out, format="png", dpi=120, metadata={"Software": None})
+    return out.getvalue()

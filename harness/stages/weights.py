@@ -1,0 +1,61 @@
+"""Weights: a model's checkpoint, pre-trained here, released by its authors, or random."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from harness.artifacts import store
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.params import ReaderData, Released, ScenesData
+from harness.artifacts.recipes import RandomRecipe, Recipe
+from harness.artifacts.tables import CURVE
+from harness.data import images
+from harness.models import checkpoint, released
+from harness.models.build import build, normaliser
+from harness.stages.place import Place, resolved
+from harness.training.engine import pretrain
+
+LIBRARIES = ("torch", "timm", "lightly", "kornia", "numpy", "scikit-learn")
+
+
+def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), device: str = "cpu") -> None:
+    """Make checkpoints/<model> and curves/<model>; training goes on where it was killed (its state lies in scratch)."""
+    weights, architecture = place.params.weights(model, place.profile), place.params.architecture(model, place.profile)
+    parameters: list[object] = [architecture, weights]
+    code: tuple[str, ...] = ()
+    curve: list[dict[str, float]] = []
+    if isinstance(weights, Released):
+        network = build(architecture.name, **architecture.options)
+        released.load(weights, network)
+    elif isinstance(weights, RandomRecipe):
+        network = build(architecture.name, seed=weights.seed, positions=weights.positions, **architecture.options)
+    else:
+        parameters.append(place.settings.data)
+        code = (f"harness.training.{weights.objective}",)
+        module = importlib.import_module(code[0])
+        network = build(architecture.name, seed=weights.seed, positions=module.POSITIONS, **architecture.options)
+        data = place.settings.data
+        objective = module.OBJECTIVE(network, weights, data.size, normaliser(data.mean, data.std))
+        curve = _train(data, objective, weights, scratch / resolved(parameters)[:16], device)
+        network = objective.backbone()
+    provenance = place.provenance(__name__, parameters, code=code, libraries=LIBRARIES)
+    checkpoint.save(place.path("checkpoints", model), network, provenance)
+    rows = pd.DataFrame(curve, columns=list(CURVE.columns)).astype({name: c.dtype for name, c in CURVE.columns.items()})
+    store.write_table(place.path("curves", model, ending=".json"), CURVE, rows, provenance)
+
+
+def _train(
+    data: ScenesData | ReaderData, objective: nn.Module, recipe: Recipe, scratch: Path, device: str
+) -> list[dict[str, float]]:
+    if not isinstance(data, ScenesData):
+        expected = "released weights, or kind: scenes (training reads its images from memory)"
+        raise InvalidInput("params.yaml", field="weights", seen="a recipe on a reader's images", expected=expected)
+    source = images.load(data, "train", data.train, 0)
+    pixels = torch.from_numpy(source.read(np.arange(len(source)))).permute(0, 3, 1, 2).contiguous()
+    return pretrain(objective, recipe, pixels, torch.from_numpy(source.label), scratch, monitor_every=2, device=device)

@@ -1,0 +1,145 @@
+"""The claims' fixtures: which file they open, what they put down, what they refuse."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import worlds
+
+from harness.artifacts import params as parameters
+from harness.artifacts import store
+from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.artifacts.provenance import Provenance
+from harness.artifacts.tables import CKA, KNN, SIMILARITY, SWEEP, TYPES, pack
+from harness.evidence.similarity import BLOCKS
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def fixtures(tmp_path, monkeypatch):
+    """claims/conftest.py, looking for artifacts under tmp_path."""
+    spec = importlib.util.spec_from_file_location("claims_conftest", PROJECT / "claims" / "conftest.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    return module
+
+
+@pytest.fixture
+def params():
+    return parameters.load(PROJECT / "params.yaml")
+
+
+class Notes:
+    """Stands for the plugin's reading."""
+
+    def __init__(self, source="embedded"):
+        self.source, self.noted = source, {}
+
+    def note(self, path, sha256):
+        self.noted[str(path)] = sha256
+
+
+def given(fixture):
+    """The function that a fixture decorates."""
+    return fixture._get_wrapped_function()
+
+
+def write(root, kind, name, schema, values, profile="embedded"):
+    provenance = Provenance(profile=profile, stage="test", parameters="", code="", images="planted")
+    path = root / "artifacts" / "embedded" / kind / f"{name}.safetensors"
+    columns = {column: np.asarray(value, schema.columns[column].dtype) for column, value in values.items()}
+    return store.write_arrays(path, schema, columns, provenance)
+
+
+def write_pair(root, a, b, **options):
+    names = pack([f"{block}.{kind}" for block in BLOCKS for kind in TYPES])
+    made = worlds.pair(a, b)
+    columns = ("cross", "null", "self_a", "self_b", "pixels_a", "pixels_b", "pixels")
+    values = {column: getattr(made, column) for column in columns}
+    values |= {"cka": np.zeros((84, 84)), "dead_a": np.zeros(84), "dead_b": np.zeros(84), "layers_a": names, "layers_b": names}
+    return write(root, "cka", f"{a}-{b}", CKA, values, **options)
+
+
+def test_a_pair_is_found_either_way_round(fixtures, params, tmp_path):
+    sha = write_pair(tmp_path, "moco_v3", "mae")
+    reading = Notes()
+    cka = given(fixtures.cka)(params, reading)
+    straight, turned = cka("moco_v3", "mae"), cka("mae", "moco_v3")
+    expected = worlds.pair("moco_v3", "mae").cells([2], [7]).value
+    assert straight.cells([2], [7]).value == pytest.approx(expected, abs=1e-6)
+    assert turned.cells([7], [2]).value == pytest.approx(expected, abs=1e-6)
+    assert turned.names == ("mae", "moco_v3")
+    assert reading.noted == {"artifacts/embedded/cka/moco_v3-mae.safetensors": sha}
+    assert given(fixtures.deconfounded)(cka)("moco_v3", "mae").adjusted
+
+
+def test_every_claim_that_opens_an_artifact_puts_it_down(fixtures, params, tmp_path):
+    sha = write_pair(tmp_path, "moco_v3", "dino")
+    for _ in range(2):
+        reading = Notes()
+        given(fixtures.cka)(params, reading)("moco_v3", "dino")
+        assert list(reading.noted.values()) == [sha]
+
+
+def test_the_other_artifacts(fixtures, params, tmp_path):
+    rng = np.random.default_rng(0)
+    square, own = rng.normal(size=(2, 16, 12, 12)), rng.uniform(1, 2, size=(2, 16, 12))
+    values = {"mutual": np.zeros((2, 12, 12)), "mutual_image": rng.uniform(size=(2, 12, 30)), "cross": square}
+    values |= {"self_a": own, "self_b": own, "debiased": np.zeros((2, 12, 12))}
+    write(tmp_path, "similarity", "dino-mae", SIMILARITY, values)
+    votes = {"label": np.arange(40) % 3, "vote": np.zeros((2, 13, 40)), "probe": np.zeros(40), "probe_vote": np.ones(40)}
+    write(tmp_path, "knn", "dino", KNN, votes)
+    sizes = {"batch": np.zeros((4, 2, 3)), "biased": np.zeros((4, 2, 3)), "count": np.full((4, 2, 3), 0.5)}
+    write(tmp_path, ".", "sweep", SWEEP, sizes | {"minibatches": [32, 64], "images": [64, 128], "layers": pack(["a"] * 3)})
+
+    reading = Notes()
+    assert given(fixtures.mutual)(params, reading)("mae", "dino").same_depth().n == 30
+    cls, gap = (given(getattr(fixtures, name))(params, reading)("mae", "dino") for name in ("cls", "gap"))
+    assert (cls.types, gap.types) == (("cls",), ("gap",))
+    assert cls.cells([3], [8]).value == pytest.approx(
+        square[0, :, 8, 3].mean() / np.sqrt(own[0, :, 3].mean() * own[0, :, 8].mean())
+    )
+    assert given(fixtures.knn)(params, reading)("dino").final("cls").value == pytest.approx(100 * 14 / 40)
+    assert given(fixtures.sweep)(params, reading).largest_change().value == 0
+    assert sorted(reading.noted) == [
+        "artifacts/embedded/knn/dino.safetensors",
+        "artifacts/embedded/similarity/dino-mae.safetensors",
+        "artifacts/embedded/sweep.safetensors",
+    ]
+
+
+def test_what_was_not_measured_is_missing(fixtures, params):
+    with pytest.raises(MissingArtifact, match=r"moco_v3-dino[\s\S]*dino-moco_v3"):
+        given(fixtures.cka)(params, Notes())("moco_v3", "dino")
+    with pytest.raises(MissingArtifact, match="knn/dino"):
+        given(fixtures.knn)(params, Notes())("dino")
+    with pytest.raises(MissingArtifact, match="sweep"):
+        given(fixtures.sweep)(params, Notes())
+
+
+def test_slips_get_the_nearest_name(fixtures, params):
+    with pytest.raises(InvalidInput, match=r"embeded[\s\S]*embedded\?"):
+        given(fixtures.cka)(params, Notes("embeded"))("moco_v3", "dino")
+    with pytest.raises(InvalidInput, match=r"moco3[\s\S]*moco_v3"):
+        given(fixtures.knn)(params, Notes())("moco3")
+
+
+def test_an_artifact_of_another_profile_is_refused(fixtures, params, tmp_path):
+    write_pair(tmp_path, "moco_v3", "dino", profile="paper")
+    reading = Notes()
+    with pytest.raises(InvalidInput, match=r"profile[\s\S]*paper[\s\S]*embedded"):
+        given(fixtures.cka)(params, reading)("moco_v3", "dino")
+    assert reading.noted == {}
+
+
+def test_families_come_from_the_parameters(fixtures, params):
+    assert [given(getattr(fixtures, name))(params) for name in ("je", "rec", "untrained")] == [
+        worlds.JE,
+        worlds.REC,
+        worlds.UNTRAINED,
+    ]

@@ -1,0 +1,194 @@
+"""Every claim is SUPPORTED where its effect was planted, and on none of its negative controls."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import worlds
+from worlds import World, judge, pair
+
+from harness.evidence.decide import State
+from harness.evidence.similarity import Neighbourhoods, Pair
+
+CLAIMS = Path(__file__).parents[2] / "claims"
+
+
+def renamed(names: dict[str, str]) -> World:
+    """The planted world with other models under these names."""
+    world = World()
+    told = world.remade(lambda measure: lambda a, b: measure(names.get(a, a), names.get(b, b)))
+    return replace(told, knn=lambda model: world.knn(names.get(model, model)))
+
+
+def permuted() -> World:
+    return World().mapped(Pair.permuted)
+
+
+def one_artifact() -> World:
+    """Q: one artifact in both roles, JE with JE and JE with REC."""
+    return World().remade(lambda measure: lambda a, b: measure("moco_v3", "dino"))
+
+
+def constant() -> World:
+    """O: as similar at all depths."""
+
+    def flat(measured: Pair | Neighbourhoods) -> Pair | Neighbourhoods:
+        if isinstance(measured, Neighbourhoods):
+            return replace(measured, share=np.full_like(measured.share, 0.5))
+        one = np.ones_like(measured.self_a)
+        bare = replace(measured, adjusted=False)
+        return replace(bare, cross=np.full_like(measured.cross, 0.5), self_a=one, self_b=one)
+
+    return World().mapped(flat)
+
+
+def reversed_depth(measured: Pair) -> Pair:
+    assert measured.pixels_b is not None
+    return replace(
+        measured,
+        cross=measured.cross[..., ::-1],
+        self_b=measured.self_b[..., ::-1],
+        pixels_b=measured.pixels_b[..., ::-1],
+    )
+
+
+def rolled_types(by: int) -> World:
+    """O: the layer types' names shuffled."""
+
+    def roll(measured: Pair) -> Pair:
+        names = ("cross", "self_a", "self_b", "pixels_a", "pixels_b")
+        return replace(measured, **{name: np.roll(getattr(measured, name), by, axis=0) for name in names})
+
+    return World().mapped(roll)
+
+
+def only_pixels() -> World:
+    """Models that have nothing but the input's own similarity in common."""
+    world = World()
+    return replace(world, cka=lambda a, b: pair(a, b, "pixels"), deconfounded=lambda a, b: pair(a, b, "pixels").deconfounded())
+
+
+def votes(change: Callable[..., object]) -> World:
+    """The planted world with every model's outcomes (token, depth, image) changed."""
+    return replace(World(), knn=lambda model: replace(worlds.knn(model), right=change(worlds.knn(model).right)))
+
+
+def blocks_reversed(right):
+    return np.concatenate([right[:, 11::-1], right[:, 12:]], axis=1)
+
+
+def final_is_block_3(right):
+    return np.concatenate([right[:, :12], right[:, 3:4]], axis=1)
+
+
+# P permuted images; R untrained networks; S family labels swapped; Q one artifact in both roles; the others as named.
+UNTRAINED_INSTEAD = {"moco_v3": "random", "dino": "random_learned"}
+SWAPPED = {"dino": "mae", "mae": "dino"}
+CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
+    "je-je-high": {"P": permuted, "R": lambda: renamed(UNTRAINED_INSTEAD), "only the pixels": only_pixels},
+    "je-rec-low": {"S": lambda: renamed(SWAPPED), "Q": one_artifact},
+    "je-diag": {"P": permuted, "R": lambda: renamed(UNTRAINED_INSTEAD), "only the pixels": only_pixels},
+    "early-onset": {"S": lambda: renamed(SWAPPED), "Q": one_artifact},
+    "je-late-drop": {"constant matrix": constant, "R": lambda: renamed(UNTRAINED_INSTEAD)},
+    "rec-quarter": {
+        "reversed depth": lambda: World().mapped(reversed_depth),
+        "P": permuted,
+        "R": lambda: renamed(UNTRAINED_INSTEAD),
+    },
+    "type-order": {
+        "shuffled types": lambda: rolled_types(1),
+        "shuffled the other way": lambda: rolled_types(-1),
+        "P": permuted,
+    },
+    "attn-nil": {"Q": lambda: renamed({"mae": "moco_v3"})},
+    "knn-diverge": {"Q": lambda: renamed({"mae": "moco_v3"}), "S": lambda: renamed({"mae": "moco_v3", "moco_v3": "mae"})},
+    "knn-decline": {"reversed depth": lambda: votes(blocks_reversed), "S": lambda: renamed({"mae": "moco_v3"})},
+    "knn-je-full": {"block 3": lambda: votes(final_is_block_3)},
+    "knn-cls": {"swapped tokens": lambda: votes(lambda right: right[::-1]), "Q": lambda: renamed({"mae": "moco_v3"})},
+    "knn-gap-closer": {"swapped tokens": lambda: votes(lambda right: right[::-1])},
+    "cka-stable": {"biased HSIC": lambda: replace(World(), sweep=worlds.sweep().of_biased_hsic())},
+    "flip-cause": {},
+}
+
+# Untrained networks that show the effect as well: what is SUPPORTED without them says nothing then.
+TRAINED_LIKE = {
+    "je-je-high": {"random": "moco_v3", "random_learned": "dino"},
+    "je-diag": {"random": "moco_v3", "random_learned": "dino"},
+    "je-late-drop": {"random": "moco_v3", "random_learned": "dino"},
+    "rec-quarter": {"random": "moco_v3", "random_learned": "dino"},
+    "type-order": {"random": "moco_v3", "random_learned": "mae"},
+}
+
+# Where no intervention, or nothing at all, was measured, a claim cannot be planted.
+WITHOUT_EVIDENCE = {"flip-cause"}
+
+
+def all_claims() -> dict[str, Callable[..., object]]:
+    """Every claim function of the project by its claim's id."""
+    # pytest imports test modules by their bare names too, so that each is one module however it was reached.
+    if str(CLAIMS) not in sys.path:
+        sys.path.insert(0, str(CLAIMS))
+    modules = [importlib.import_module(path.stem) for path in sorted(CLAIMS.glob("test_*.py"))]
+    tests = [value for module in modules for name, value in vars(module).items() if name.startswith("test_")]
+    return {test.claim.id: test for test in tests if hasattr(test, "claim")}
+
+
+TESTS = all_claims()
+BASES = {id: id.split("/")[0] for id in TESTS}
+PLANTED = [id for id in TESTS if BASES[id] not in WITHOUT_EVIDENCE]
+
+
+def verdict(id: str, world: World):
+    return judge(TESTS[id], world, TESTS[id].claim.margin)
+
+
+def test_every_claim_is_planted_and_has_a_control():
+    assert set(BASES.values()) == set(CONTROLS)
+    assert {id for id, controls in CONTROLS.items() if not controls} == WITHOUT_EVIDENCE
+    assert set(TRAINED_LIKE) < set(CONTROLS)
+
+
+def test_every_similarity_claim_stands_under_a_second_measure():
+    by_similarity = {id for id in CONTROLS if not id.startswith(("knn-", "cka-", "flip-"))}
+    assert {base for id, base in BASES.items() if id == f"{base}/deconfounded"} == by_similarity
+    for base in ("je-rec-low", "early-onset", "je-late-drop"):
+        assert {id for id in TESTS if BASES[id] == base} == {base, *(f"{base}/{name}" for name in worlds.MEASURES[1:])}
+
+
+@pytest.mark.parametrize("id", PLANTED)
+def test_a_planted_effect_is_supported(id):
+    assert verdict(id, World()).state is State.SUPPORTED
+
+
+@pytest.mark.parametrize(("id", "control"), [(id, control) for id in PLANTED for control in CONTROLS[BASES[id]]])
+def test_without_the_effect_there_is_no_support(id, control):
+    decision = verdict(id, CONTROLS[BASES[id]][control]())
+    assert decision.state in (State.REFUTED, State.INCONCLUSIVE)
+
+
+@pytest.mark.parametrize("id", [id for id in PLANTED if BASES[id] in TRAINED_LIKE])
+def test_what_untrained_networks_show_too_is_inconclusive(id):
+    decision = verdict(id, renamed(TRAINED_LIKE[BASES[id]]))
+    assert decision.state is State.INCONCLUSIVE
+    assert "holds for untrained networks too: input structure" in decision.reason
+
+
+def test_similarity_that_is_all_in_the_pixels_is_not_support():
+    """By plain CKA these models are alike, and so are untrained ones; beyond the pixels they are not."""
+    world = only_pixels()
+    assert world.cka("moco_v3", "dino").same_depth().value > 0.7
+    assert "input structure" in verdict("je-je-high", world).reason
+    assert verdict("je-je-high/deconfounded", world).state is State.REFUTED
+
+
+@pytest.mark.parametrize("id", sorted(WITHOUT_EVIDENCE))
+def test_no_number_decides_a_claim_without_evidence(id):
+    decision = verdict(id, World())
+    assert decision.state is State.NO_EVIDENCE
+    assert decision.estimate is None

@@ -1,0 +1,177 @@
+"""Planted worlds: evidence in which an effect is present by construction, and the same evidence with it taken away.
+
+Every layer is a direction in a space of factors, each factor one U-centred Gram per minibatch, drawn at random. HSIC1 of
+two layers is then the inner product of their Grams, as in a measurement, and its mean is the cosine of their directions.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from harness.artifacts.tables import TYPES
+from harness.evidence.accuracy import Accuracy
+from harness.evidence.decide import Decision, all_of
+from harness.evidence.similarity import BLOCKS, HI, Neighbourhoods, Pair, Sweep
+
+JE, REC, UNTRAINED = ["moco_v3", "dino"], ["mae"], ["random", "random_learned"]
+MODELS = [*JE, *REC, *UNTRAINED]
+
+MINIBATCHES, PAIRS = 32, 496  # pairs of images in a minibatch of 32
+SUBSETS, WIDER = 16, 2016  # and in a subset of 64
+IMAGES, QUERIES, CLASSES = 400, 4000, 10
+
+# Half the depth is at 5.5; MAE runs through the first half of JE's depth in its first three blocks (Fig. 1).
+JE_DEPTH = np.arange(12.0)
+REC_DEPTH = np.concatenate([np.linspace(0, 5, 3), np.linspace(6, 11, 9)])
+REACH = 4.0  # blocks over which layers stay alike
+PIXELS = 0.2  # every layer's cosine with the pixels
+
+# How much of a layer is common to all trained models. MAE's attention and norms have little of it (Fig. 2).
+JE_SHARE = np.where(np.isin(np.arange(12), HI), 0.6, 0.97)
+REC_SHARE = dict.fromkeys(TYPES, 0.5) | {"attn.qkv": 0.05, "norm1": 0.2, "mlp.fc1": 0.8}
+
+
+@cache
+def directions(kind: str = "effect") -> dict[str, np.ndarray]:
+    """Unit vectors (type, 12, factor) of every model; factor 0 is the pixels, whose similarity all images have.
+
+    kind: "effect"; or "pixels", where models have nothing but the pixels in common.
+    """
+    types, blocks = len(TYPES), len(BLOCKS)
+    # Vectors whose cosine falls with the distance in depth, on a grid of all depths that some model has.
+    grid = np.unique(np.concatenate([JE_DEPTH, REC_DEPTH]))
+    common = np.linalg.cholesky(np.exp(-abs(grid[:, None] - grid[None, :]) / REACH))
+    width = 1 + types * len(grid) + len(MODELS) * types * blocks
+    out = {}
+    for m, model in enumerate(MODELS):
+        v = np.zeros((types, blocks, width))
+        depth = REC_DEPTH if model in REC else JE_DEPTH
+        for t, name in enumerate(TYPES):
+            for block in range(blocks):
+                share = 0.0 if model in UNTRAINED else REC_SHARE[name] if model in REC else JE_SHARE[block]
+                loading = 0.9 if kind == "pixels" else PIXELS
+                share = 0.0 if kind == "pixels" else share
+                rest = np.sqrt(1 - loading**2)
+                start = 1 + t * len(grid)
+                v[t, block, 0] = loading
+                v[t, block, start : start + len(grid)] = rest * share * common[np.searchsorted(grid, depth[block])]
+                v[t, block, 1 + types * len(grid) + (m * types + t) * blocks + block] = rest * np.sqrt(1 - share**2)
+        out[model] = v
+    return out
+
+
+@cache
+def grams(units: int, size: int, seed: int, width: int) -> np.ndarray:
+    """One Gram per unit and factor, (unit, factor, size), with mean squared norm 1."""
+    return np.random.default_rng(seed).normal(size=(units, width, size)).astype(np.float32) / np.sqrt(size)
+
+
+@cache
+def pair(a: str, b: str, kind: str = "effect") -> Pair:
+    """The CKA evidence of two models over minibatches."""
+    v, w = directions(kind)[a], directions(kind)[b]
+    width = v.shape[-1]
+    factors, others = grams(MINIBATCHES, PAIRS, 0, width), grams(MINIBATCHES, PAIRS, 1, width)
+    x, y, permuted = (np.einsum("tbf,kfp->tkbp", m, g, optimize=True) for m, g in ((v, factors), (w, factors), (w, others)))
+    pixels = factors[:, 0].astype(np.float64)
+    return Pair(
+        cross=np.einsum("tkap,tkbp->tkab", x, y, optimize=True),
+        self_a=(x**2).sum(-1),
+        self_b=(y**2).sum(-1),
+        images="planted",
+        null=np.einsum("tkap,tkbp->tkab", x, permuted, optimize=True),
+        pixels_a=np.einsum("tkap,kp->tka", x, pixels, optimize=True),
+        pixels_b=np.einsum("tkap,kp->tka", y, pixels, optimize=True),
+        pixels=(pixels**2).sum(-1),
+        names=(a, b),
+    )
+
+
+@cache
+def subsets(a: str, b: str, token: str) -> Pair:
+    """The debiased CKA evidence of two models' CLS or GAP features over subsets of the images."""
+    v, w = (directions()[m][[-1]] for m in (a, b))
+    factors = grams(SUBSETS, WIDER, 2 if token == "cls" else 3, v.shape[-1])
+    x, y = (np.einsum("tbf,kfp->tkbp", m, factors, optimize=True) for m in (v, w))
+    cross = np.einsum("tkap,tkbp->tkab", x, y, optimize=True)
+    own = ((x**2).sum(-1), (y**2).sum(-1))
+    return Pair(cross, *own, "planted", names=(a, b), types=(token,), unit="subsets")
+
+
+@cache
+def neighbourhoods(a: str, b: str) -> Neighbourhoods:
+    """Shares of ten neighbours that two models have in common: the cosine of the blocks' directions, on average."""
+    v, w = (directions()[m][-1] for m in (a, b))
+    chance = np.einsum("bf,bf->b", v, w)
+    rng = np.random.default_rng([4, *sorted((MODELS.index(a), MODELS.index(b)))])
+    return Neighbourhoods(rng.binomial(10, chance[:, None], (len(BLOCKS), IMAGES)) / 10, "planted")
+
+
+@cache
+def knn(model: str) -> Accuracy:
+    """Votes whose accuracy by block follows Fig. 4: JE rises to its probe, in CLS above all; MAE parts from it and falls."""
+    climb = np.linspace(0, 1, 12)
+    cls, gap, probe = 20 + 50 * climb, 20 + 30 * climb, 70.0
+    if model in REC:
+        fall = 1.5 * np.maximum(np.arange(12) - 2, 0)
+        cls, gap, probe = np.minimum(cls, cls[2]) - fall, np.minimum(gap, gap[2]) - fall, 55.0
+    elif model in UNTRAINED:
+        cls, gap, probe = np.full(12, 20.0), np.full(12, 20.0), 25.0
+    # The same images are easy for all models and at all depths: the pairing that real outcomes have.
+    ease = np.random.default_rng(5).uniform(size=QUERIES)
+    own = np.random.default_rng([6, MODELS.index(model)]).normal(scale=0.02, size=(2, 13, QUERIES))
+    level = np.array([[*curve, curve[-1]] for curve in (cls, gap)]) / 100
+    right = ease + own < level[:, :, None]
+    neighbours = right[0, -1] ^ (np.random.default_rng([7, MODELS.index(model)]).uniform(size=QUERIES) < 0.002)
+    return Accuracy(right, ease < probe / 100, neighbours, "planted")
+
+
+@cache
+def sweep() -> Sweep:
+    """CKA that does not depend on the sizes, and of biased HSIC that does."""
+    rng = np.random.default_rng(8)
+    level = rng.uniform(0.2, 0.9, size=10)
+    batch, count = (level + rng.normal(scale=0.004, size=(8, sizes, 10)) for sizes in (6, 4))
+    shrinking = (1 - level) * (32 / np.array([32, 64, 128, 256, 512, 1024]))[:, None]
+    return Sweep(batch, np.minimum(batch + 0.8 * shrinking, 1.0), count, "planted")
+
+
+@dataclass(frozen=True)
+class World:
+    """What the claims' fixtures give in a planted world; controls replace some of it."""
+
+    cka: Callable[[str, str], Any] = pair
+    deconfounded: Callable[[str, str], Any] = field(default=lambda a, b: pair(a, b).deconfounded())
+    mutual: Callable[[str, str], Any] = neighbourhoods
+    cls: Callable[[str, str], Any] = field(default=lambda a, b: subsets(a, b, "cls"))
+    gap: Callable[[str, str], Any] = field(default=lambda a, b: subsets(a, b, "gap"))
+    knn: Callable[[str], Accuracy] = knn
+    sweep: Sweep = field(default_factory=sweep)
+    je: Sequence[str] = tuple(JE)
+    rec: Sequence[str] = tuple(REC)
+    untrained: Sequence[str] = tuple(UNTRAINED)
+    source: str = "planted"
+
+    def mapped(self, change: Callable[[Any], Any]) -> World:
+        """The world with every pair changed."""
+        return self.remade(lambda measure: lambda a, b: change(measure(a, b)))
+
+    def remade(self, change: Callable[[Callable[[str, str], Any]], Callable[[str, str], Any]]) -> World:
+        """The world with every measure of pairs changed."""
+        return replace(self, **{name: change(getattr(self, name)) for name in MEASURES})
+
+
+MEASURES = ("cka", "deconfounded", "mutual", "cls", "gap")
+
+
+def judge(claim: Callable[..., Any], world: World, margin: float | None) -> Decision:
+    """Call a claim's function with the world's fixtures."""
+    given: Mapping[str, Any] = {name: getattr(world, name) for name in World.__dataclass_fields__} | {"margin": margin}
+    answer = claim(**{name: given[name] for name in inspect.signature(claim).parameters})
+    return answer if isinstance(answer, Decision) else all_of(list(answer))

@@ -1,0 +1,309 @@
+"""Similarity evidence: the resampled CKA against naive loops, pairing, dead layers, what the pixels explain."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.provenance import Provenance
+from harness.artifacts.store import Arrays
+from harness.artifacts.tables import TYPES, pack
+from harness.evidence.estimate import bootstrap_counts
+from harness.evidence.similarity import BLOCKS, DRAWS, HI, LO, MID, SEED, Neighbourhoods, Pair, Sweep
+from harness.maths.cka import minibatch_cka
+
+K, SIZE = 8, 60
+
+
+def banks(seed=0, shared=0.0, k=K, size=SIZE):
+    """Grams (type, k, 12, size) of two models and (k, size) of the pixels; `shared`: how much of each the pixels are."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.normal(size=(k, size))
+    a, b, other = rng.normal(size=(3, len(TYPES), k, 12, size))
+    own = np.sqrt(1 - shared**2)
+    pixel = pixels[None, :, None, :]
+    return own * a + shared * pixel, own * b + shared * pixel, own * other + shared * pixel[:, ::-1], pixels
+
+
+def pair_of(a, b, other, pixels, **options):
+    def product(x, y):
+        return np.einsum("tkap,tkbp->tkab", x, y)
+
+    return Pair(
+        product(a, b),
+        (a**2).sum(-1),
+        (b**2).sum(-1),
+        "digest",
+        null=product(a, other),
+        pixels_a=np.einsum("tkap,kp->tka", a, pixels),
+        pixels_b=np.einsum("tkbp,kp->tkb", b, pixels),
+        pixels=(pixels**2).sum(-1),
+        **options,
+    )
+
+
+def some_pair(**options):
+    return pair_of(*banks(), **options)
+
+
+def naive(pair, rows, adjusted=False):
+    """(type, 12, 12): CKA of minibatches taken as often as they stand in rows, by loops."""
+    out = np.empty((len(TYPES), 12, 12))
+    pp = np.mean([pair.pixels[i] for i in rows])
+    for t, i, j in np.ndindex(out.shape):
+        kl, kk, ll = (
+            np.mean([x[r] for r in rows]) for x in (pair.cross[t, :, i, j], pair.self_a[t, :, i], pair.self_b[t, :, j])
+        )
+        if adjusted:
+            kp, lp = (np.mean([x[r] for r in rows]) for x in (pair.pixels_a[t, :, i], pair.pixels_b[t, :, j]))
+            kl, kk, ll = kl - kp * lp / pp, kk - kp**2 / pp, ll - lp**2 / pp
+        out[t, i, j] = kl / np.sqrt(kk * ll)
+    return out
+
+
+STATISTICS = [
+    (lambda p: p.same_depth(LO), lambda c: np.mean([c[t, i, i] for t in range(7) for i in LO])),
+    (lambda p: p.same_depth(types=["attn.qkv"]), lambda c: np.mean([c[1, i, i] for i in range(12)])),
+    (lambda p: p.cells(range(3), HI), lambda c: np.mean([c[t, i, j] for t in range(7) for i in range(3) for j in HI])),
+    (lambda p: p.row_maximum(LO + MID, ["norm1"]), lambda c: max(c[0, i, j] for i in LO + MID for j in range(12))),
+    (
+        lambda p: p.row_matches(MID),
+        lambda c: np.mean([abs(int(np.argmax(c[t, i])) - i) <= 1 for t in range(7) for i in MID]),
+    ),
+]
+
+
+@pytest.mark.parametrize("adjusted", [False, True])
+@pytest.mark.parametrize(("statistic", "expected"), STATISTICS)
+def test_draws_and_jackknife_equal_naive_loops(statistic, expected, adjusted):
+    pair = some_pair()
+    estimate = statistic(pair.deconfounded() if adjusted else pair)
+    counts = bootstrap_counts(SEED, K, DRAWS)
+    assert estimate.value == pytest.approx(expected(naive(pair, range(K), adjusted)))
+    for draw in (0, 7, DRAWS - 1):
+        rows = [i for i in range(K) for _ in range(counts[draw, i])]
+        assert estimate.draws[draw] == pytest.approx(expected(naive(pair, rows, adjusted)))
+    for left in (0, K - 1):
+        assert estimate.jackknife[left] == pytest.approx(expected(naive(pair, [i for i in range(K) if i != left], adjusted)))
+    assert (len(estimate.draws), estimate.n, estimate.unit) == (DRAWS, K, "minibatches")
+
+
+def test_cka_is_that_of_the_maths():
+    pair = some_pair()
+    counts = bootstrap_counts(SEED, K, DRAWS)
+    expected = [minibatch_cka(pair.cross[t], pair.self_a[t], pair.self_b[t], counts) for t in range(7)]
+    assert pair.cells([3], [5], [TYPES[6]]).draws == pytest.approx(expected[6][:, 3, 5], rel=1e-12)
+    assert pair.cells().draws == pytest.approx(np.mean(expected, axis=(0, 2, 3)), rel=1e-9)
+
+
+def test_pairs_on_the_same_images_are_paired_and_on_others_are_not():
+    one, same = some_pair(), pair_of(*banks(seed=1))
+    noise = (one.same_depth() - one.transposed().same_depth()).draws
+    assert noise == pytest.approx(0, abs=1e-12)
+    assert (one.same_depth() - same.same_depth()).n == K
+    with pytest.raises(InvalidInput, match="unpaired"):
+        one.same_depth() - replace(same, images="another list").same_depth()
+    with pytest.raises(InvalidInput, match="unpaired"):
+        one.same_depth() - replace(same, unit="subsets").same_depth()
+
+
+def test_transposed_swaps_rows_and_columns():
+    pair = some_pair(names=("one", "two"))
+    assert pair.transposed().cells([2], [9]).value == pytest.approx(pair.cells([9], [2]).value)
+    assert pair.transposed().names == ("two", "one")
+    assert pair.deconfounded().transposed().cells([2], [9]).value == pytest.approx(pair.deconfounded().cells([9], [2]).value)
+    assert pair.permuted().transposed().cells([2], [9]).value == pytest.approx(pair.permuted().cells([9], [2]).value)
+    back = pair.transposed().transposed()
+    assert (back.null == pair.null).all()
+    assert (back.pixels_b == pair.pixels_b).all()
+
+
+def test_a_pair_with_only_the_pixels_in_common_is_unlike_beyond_them():
+    pair = pair_of(*banks(shared=0.9, k=32, size=496))
+    assert pair.same_depth().value == pytest.approx(0.81, abs=0.03)
+    low, high = pair.deconfounded().same_depth().interval()
+    assert low < 0 < high
+    assert high - low < 0.05
+
+
+def test_what_is_common_beside_the_pixels_remains():
+    a, _, other, pixels = banks(shared=0.6, k=32, size=496)
+    pair = pair_of(a, a, other, pixels)
+    assert pair.deconfounded().cells([4], [4]).value == pytest.approx(1)
+    assert pair.deconfounded().cells([4], [5]).value == pytest.approx(0, abs=0.03)
+
+
+@pytest.mark.parametrize("adjusted", [False, True])
+def test_permuted_images_have_nothing_in_common(adjusted):
+    rng = np.random.default_rng(3)
+    a, _, _, pixels = banks(shared=0.5, k=32, size=496)
+    pair = pair_of(a, a, rng.normal(size=a.shape), pixels)
+    null = pair.permuted()
+    low, high = (null.deconfounded() if adjusted else null).same_depth().interval()
+    assert low < 0 < high
+    assert high - low < 0.05
+    assert pair.same_depth().value == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("side", "name"), [("dead_a", "one"), ("dead_b", "two")])
+def test_a_dead_layer_is_named_where_it_is_asked_for(side, name):
+    dead = np.zeros((7, 12), bool)
+    dead[2, 5] = True
+    pair = some_pair(names=("one", "two"), **{side: dead})
+    for ask in (pair.same_depth, pair.deconfounded().same_depth, lambda: pair.cells([5], [5], ["attn.proj"])):
+        with pytest.raises(InvalidInput, match=rf"attn\.proj of block 5 of {name}[\s\S]*does not vary"):
+            ask()
+    assert np.isfinite(pair.same_depth(LO).draws).all()
+    assert np.isfinite(pair.same_depth(types=["attn.qkv"]).draws).all()
+    assert np.isfinite((pair.cells([5], [6]) if side == "dead_b" else pair.cells([6], [5])).draws).all()
+
+
+def test_a_layer_whose_variance_vanishes_in_a_resample_is_dead():
+    pair = some_pair()
+    own = pair.self_b.copy()
+    own[0, 1:, 3] = -0.1
+    with pytest.raises(InvalidInput, match=r"norm1 of block 3 of the second model[\s\S]*not positive in every resample"):
+        replace(pair, self_b=own).same_depth()
+
+
+def test_a_layer_that_is_the_pixels_has_nothing_beyond_them():
+    a, b, other, pixels = banks()
+    a[4, :, 7] = pixels
+    with pytest.raises(InvalidInput, match=r"mlp\.fc1 of block 7 of the first model"):
+        pair_of(a, b, other, pixels).deconfounded().cells([7])
+
+
+def test_what_cannot_be_asked_is_refused():
+    pair = some_pair()
+    with pytest.raises(InvalidInput, match="types"):
+        pair.same_depth(types=["attn"])
+    with pytest.raises(InvalidInput, match="statistic"):
+        pair.statistic(lambda cka: cka)
+    bare = Pair(pair.cross, pair.self_a, pair.self_b, "digest")
+    with pytest.raises(InvalidInput, match="null"):
+        bare.permuted()
+    with pytest.raises(InvalidInput, match="pixels"):
+        bare.deconfounded()
+    with pytest.raises(InvalidInput, match="12 blocks"):
+        Pair(pair.cross[:, :, :6, :6], pair.self_a[:, :, :6], pair.self_b[:, :, :6], "digest")
+    with pytest.raises(InvalidInput, match="at least 2"):
+        Pair(pair.cross[:, :1], pair.self_a[:, :1], pair.self_b[:, :1], "digest")
+
+
+def cka_artifact(pair, names=None):
+    names = names or [f"{block}.{kind}" for block in BLOCKS for kind in TYPES]
+    dead = np.zeros(84, np.uint8)
+    dead[3 * 7 + 1] = 1  # attn.qkv of block 3
+    columns = ("cross", "null", "self_a", "self_b", "pixels_a", "pixels_b", "pixels")
+    values = {name: np.asarray(getattr(pair, name), np.float32) for name in columns}
+    values |= {"dead_a": dead, "dead_b": np.zeros(84, np.uint8), "layers_a": pack(names), "layers_b": pack(names)}
+    return Arrays(values, provenance(), "sha")
+
+
+def provenance():
+    return Provenance(profile="p", stage="s", parameters="", code="", images="digest")
+
+
+def test_a_pair_from_its_artifact():
+    pair = some_pair()
+    read = Pair.from_arrays(cka_artifact(pair), names=("one", "two"))
+    assert read.images == "digest"
+    assert read.cross.dtype == np.float64
+    assert read.same_depth(MID).draws == pytest.approx(pair.same_depth(MID).draws, abs=1e-7)
+    assert np.argwhere(read.dead_a).tolist() == [[1, 3]]
+    assert not read.dead_b.any()
+    turned = Pair.from_arrays(cka_artifact(pair), names=("two", "one"), transposed=True)
+    assert turned.names == ("two", "one")
+    assert np.argwhere(turned.dead_b).tolist() == [[1, 3]]
+    assert turned.cells([1], [2]).value == pytest.approx(pair.cells([2], [1]).value, rel=1e-5)
+
+
+def test_other_depths_are_refused():
+    six = [f"{block}.{kind}" for block in range(6) for kind in TYPES]
+    with pytest.raises(InvalidInput, match=r"layers_a[\s\S]*42 layers[\s\S]*12 blocks"):
+        Pair.from_arrays(cka_artifact(some_pair(), six))
+
+
+def similarity_artifact(seed=0):
+    rng = np.random.default_rng(seed)
+    cross = rng.normal(size=(2, 16, 12, 12)).astype(np.float32)
+    own_a, own_b = rng.uniform(2, 4, size=(2, 2, 16, 12)).astype(np.float32)
+    shares = (rng.integers(0, 11, size=(2, 12, 50)) / 10).astype(np.float32)
+    values = {"cross": cross, "self_a": own_a, "self_b": own_b, "mutual_image": shares}
+    return Arrays(values, provenance(), "sha")
+
+
+@pytest.mark.parametrize(("token", "index"), [("cls", 0), ("gap", 1)])
+def test_debiased_cka_by_token(token, index):
+    arrays = similarity_artifact()
+    pair = Pair.from_subsets(arrays, token)
+    expected = minibatch_cka(*(arrays[name][index].astype(float) for name in ("cross", "self_a", "self_b")))
+    assert pair.cells([2], [7]).value == pytest.approx(expected[2, 7])
+    assert Pair.from_subsets(arrays, token, transposed=True).cells([7], [2]).value == pytest.approx(expected[2, 7])
+    assert (pair.same_depth().unit, pair.same_depth().n) == ("subsets", 16)
+
+
+def test_mutual_neighbours_by_image():
+    arrays = similarity_artifact()
+    estimate = Neighbourhoods.from_arrays(arrays).same_depth(LO)
+    share = arrays["mutual_image"].astype(float)[:, :4].mean((0, 1))
+    counts = bootstrap_counts(SEED, 50, DRAWS)
+    assert estimate.value == pytest.approx(share.mean())
+    assert estimate.draws[11] == pytest.approx(np.repeat(share, counts[11]).mean())
+    assert (estimate.unit, estimate.n) == ("images", 50)
+    with pytest.raises(InvalidInput, match="12 blocks"):
+        Neighbourhoods(share[None], "digest")
+
+
+def test_the_sweep_against_a_loop():
+    rng = np.random.default_rng(4)
+    batch, biased = rng.normal(size=(2, 5, 6, 3))
+    count = rng.normal(size=(5, 2, 3))
+    values = {"batch": batch, "biased": biased, "count": count}
+    sweep = Sweep.from_arrays(Arrays(values, provenance(), "sha"))
+
+    def expected(batch, rows):
+        parts = [(x, size, layer) for x in (batch, count) for size in range(1, x.shape[1]) for layer in range(3)]
+        return max(abs(np.mean([x[r, size, layer] - x[r, 0, layer] for r in rows])) for x, size, layer in parts)
+
+    for made, source in ((sweep, batch), (sweep.of_biased_hsic(), biased)):
+        estimate = made.largest_change()
+        drawn = np.repeat(np.arange(5), bootstrap_counts(SEED, 5, DRAWS)[3])
+        assert estimate.value == pytest.approx(expected(source, range(5)))
+        assert estimate.draws[3] == pytest.approx(expected(source, drawn))
+        assert estimate.jackknife[1] == pytest.approx(expected(source, [0, 2, 3, 4]))
+
+
+def test_the_largest_change_and_its_judge():
+    batch, count = np.zeros((8, 3, 2)), np.zeros((8, 2, 2))
+    batch[:, 2, 1], batch[::4, 2, 1] = 0.1, -0.3
+    choose, judge = Sweep(batch, batch, count, "digest").split()
+    assert choose.largest()[1] == -1
+    assert choose.change(*choose.largest()).value == pytest.approx(0.3)
+    assert judge.change(*choose.largest()).value == pytest.approx(-0.1)
+    assert (choose.change(0, 1).n, judge.change(0, 1).n) == (2, 6)
+    with pytest.raises(InvalidInput, match="unpaired"):
+        choose.change(0, 1) - Sweep(batch[:2], batch[:2], count[:2], "digest").change(0, 1)
+
+
+def test_a_split_pair_is_disjoint_and_whole():
+    pair = some_pair().deconfounded()
+    assert K == 8
+    for part, own in zip(pair.split(), ([0, 4], [1, 2, 3, 5, 6, 7]), strict=True):
+        assert part.cells([3], [4]).value == pytest.approx(naive(pair, own, adjusted=True)[:, 3, 4].mean())
+        assert part.permuted().pixels.shape == (len(own),)
+        assert part.images != pair.images
+
+
+def test_the_largest_cell_is_that_of_the_maximum():
+    pair = some_pair()
+    kind, row, column = pair.largest(MID, ["norm2", "block"])
+    assert kind in ("norm2", "block")
+    assert row in MID
+    assert pair.cells([row], [column], [kind]).value == pair.row_maximum(MID, ["norm2", "block"]).value
+
+
+def test_a_sweep_over_one_size_shows_nothing():
+    with pytest.raises(InvalidInput, match="2 or more"):
+        Sweep(np.zeros((4, 1, 3)), np.zeros((4, 1, 3)), np.zeros((4, 2, 3)), "digest")

@@ -1,0 +1,322 @@
+"""The plugin, by running pytest on claims that are made up here."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.artifacts.errors import InvalidInput
+from harness.evidence import record
+from harness.evidence.claim import claim, undecided
+from harness.evidence.decide import State
+
+PRELUDE = """
+import os
+import numpy as np
+import pytest
+from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.evidence.claim import claim, undecided
+from harness.evidence.decide import State, below, exceeds
+from harness.evidence.estimate import Estimate
+
+def measured(value):
+    return Estimate(value, value + np.linspace(-0.1, 0.1, 401), 40, "images", "key")
+
+def stated(id, margin=0.5, **more):
+    return claim(id, where="Fig. 0", statement=f"The statement of {id}.", reading="above the margin", margin=margin, **more)
+"""
+
+ALL = """
+@stated("holds", about="artifacts")
+def test_holds(margin): return exceeds(measured(0.9), margin)
+
+@stated("fails")
+def test_fails(margin): return exceeds(measured(0.1), margin)
+
+@stated("open")
+def test_open(margin): return exceeds(measured(0.5), margin)
+
+@stated("both")
+def test_both(margin): return [exceeds(measured(0.9), margin), exceeds(measured(0.8), margin)]
+
+@stated("gone")
+def test_gone(margin): raise MissingArtifact("artifacts/x", "not measured", next_step="run dvc repro")
+
+@stated("broken")
+def test_broken(broken): return None
+
+@stated("raw")
+def test_raw(): return undecided(State.UNCALIBRATED, "the anchors are missed")
+
+@stated("nothing", published="none")
+def test_nothing(): return undecided(State.NO_EVIDENCE, "the paper shows none")
+
+@stated("bug")
+def test_bug(): return 1 / 0
+
+@stated("wrong-return")
+def test_wrong_return(): return 3
+
+@pytest.fixture
+def broken(): raise InvalidInput("artifacts/y", field="sha256", seen="a", expected="b", next_step="run dvc repro")
+"""
+
+EXPECTED = {
+    "holds": "SUPPORTED",
+    "fails": "REFUTED",
+    "open": "INCONCLUSIVE",
+    "both": "SUPPORTED",
+    "gone": "MISSING",
+    "broken": "INVALID",
+    "raw": "UNCALIBRATED",
+    "nothing": "NO_EVIDENCE",
+    "bug": "INVALID",
+    "wrong-return": "INVALID",
+}
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester) -> Any:
+    """Run pytest on a file of claims in its own process; the plugin is loaded as the project loads it."""
+
+    def go(body: str, *arguments: str) -> pytest.RunResult:
+        pytester.makeini("[pytest]\naddopts = -p harness.evidence.plugin\nfilterwarnings = error\n")
+        folder = pytester.path / "claims"
+        folder.mkdir(exist_ok=True)
+        (folder / "test_made_up.py").write_text(PRELUDE + textwrap.dedent(body))
+        return pytester.runpytest_subprocess("claims", "-p", "no:cacheprovider", *arguments)
+
+    return go
+
+
+def states(pytester: pytest.Pytester, name: str = "v.json") -> dict[tuple[str, str], str]:
+    return {(row.source, row.id): row.state for row in record.read(pytester.path / name)}
+
+
+def test_every_state_has_its_outcome_and_record(run: Any, pytester: pytest.Pytester) -> None:
+    result = run(ALL, "--verdicts", "v.json", "-v")
+    result.assert_outcomes(passed=2, failed=1, errors=3, skipped=4)
+    assert result.ret == 1
+    assert {id: state for (_, id), state in states(pytester).items()} == EXPECTED
+    found = re.findall(r"::test_(\w+)\[embedded\] (?:<- \S+ )?(\w+)", result.stdout.str().split("= ERRORS =")[0])
+    words = {name: word for name, word in found if word in EXPECTED.values()}
+    assert words == {id.replace("-", "_"): state for id, state in EXPECTED.items()}
+
+
+def test_the_record_of_a_decided_claim_holds_its_numbers(run: Any, pytester: pytest.Pytester) -> None:
+    run(ALL, "--verdicts", "v.json")
+    rows = {row.id: row for row in record.read(pytester.path / "v.json")}
+    held = rows["holds"]
+    assert (held.estimate, held.margin, held.n, held.unit, held.source) == (0.9, 0.5, 40, "images", "embedded")
+    assert held.interval is not None
+    assert 0.79 < held.interval[0] < 0.9 < held.interval[1] < 1.01
+    assert (held.provisional, rows["both"].provisional, rows["gone"].provisional) == (False, True, False)
+    assert rows["gone"].estimate is None
+    assert "ZeroDivisionError" in rows["bug"].reason
+    assert rows["holds"].reading == "above the margin"
+
+
+def test_a_refuted_claim_is_told_in_words_and_a_bug_with_its_traceback(run: Any) -> None:
+    text = run(ALL).stdout.str()
+    assert "REFUTED fails (embedded; Fig. 0)" in text
+    assert "claim: The statement of fails." in text
+    refuted = text.split("REFUTED fails")[1].split("____")[0]
+    assert "Traceback" not in refuted
+    assert "def test_fails" not in refuted
+    assert "return 1 / 0" in text
+    assert "artifacts/y: sha256" in text
+
+
+def test_the_table_has_a_row_per_claim_and_counts_states(run: Any) -> None:
+    text = run(ALL).stdout.str()
+    table = text.split(" verdicts ")[1]
+    for id, state in EXPECTED.items():
+        [row] = [line for line in table.splitlines() if f" {id} " in line and f"of {id}." in line]
+        assert row.startswith(state)
+        assert "embedded" in row
+    [row] = [line for line in table.splitlines() if line.startswith("REFUTED*")]
+    assert row.split()[:3] == ["REFUTED*", "fails", "0.1"]
+    assert "0.5" in row
+    assert "40 images" in row
+    assert "* provisional" in table
+    assert "2 SUPPORTED, 1 REFUTED, 1 INCONCLUSIVE, 1 MISSING, 1 UNCALIBRATED, 1 NO_EVIDENCE, 3 INVALID" in table
+
+
+def test_the_verdict_file_is_the_same_however_many_workers(run: Any, pytester: pytest.Pytester) -> None:
+    sources = ("--source", "published", "--source", "embedded")
+    for workers in ("0", "2", "8"):
+        run(ALL, "-n", workers, *sources, "--verdicts", f"v{workers}.json")
+    contents = [(pytester.path / f"v{workers}.json").read_bytes() for workers in ("0", "2", "8")]
+    assert contents[0] == contents[1] == contents[2]
+    assert len(json.loads(contents[0])) == 2 * len(EXPECTED)
+
+
+def test_a_crashed_worker_still_leaves_a_record(run: Any, pytester: pytest.Pytester) -> None:
+    crash = '@stated("dies")\ndef test_dies(): os._exit(3)\n'
+    result = run(ALL + crash, "-n", "2", "--verdicts", "v.json")
+    assert result.ret == 1
+    found = {id: state for (_, id), state in states(pytester).items()}
+    assert found == EXPECTED | {"dies": "INVALID"}
+    [row] = [row for row in record.read(pytester.path / "v.json") if row.id == "dies"]
+    assert row.reason == "the worker crashed"
+
+
+def test_what_was_not_run_has_a_record_too(run: Any, pytester: pytest.Pytester) -> None:
+    run(ALL, "-x", "--verdicts", "v.json")
+    assert len(states(pytester)) == len(EXPECTED)
+
+
+def test_under_published_a_plot_is_no_evidence_and_numbers_decide(run: Any, pytester: pytest.Pytester) -> None:
+    body = """
+    @stated("plotted")
+    def test_plotted(never): return None
+
+    @stated("printed", published="numbers")
+    def test_printed(source, margin): return exceeds(measured(0.9 if source == "published" else 0.1), margin)
+
+    @pytest.fixture
+    def never(source):
+        assert source != "published"
+        raise MissingArtifact("x", "x", next_step="x")
+    """
+    run(body, "--source", "published", "--source", "embedded", "--verdicts", "v.json")
+    assert states(pytester) == {
+        ("published", "plotted"): "NO_EVIDENCE",
+        ("published", "printed"): "SUPPORTED",
+        ("embedded", "plotted"): "MISSING",
+        ("embedded", "printed"): "REFUTED",
+    }
+    [row] = [row for row in record.read(pytester.path / "v.json") if (row.source, row.id) == ("published", "printed")]
+    assert not row.provisional
+
+
+def test_artifacts_and_runs_that_fixtures_note_reach_the_record(run: Any, pytester: pytest.Pytester) -> None:
+    body = """
+    @pytest.fixture
+    def noted(reading):
+        reading.note("artifacts/z", "abc")
+        reading.replicates(5)
+        reading.replicates(3)
+
+    @stated("noted")
+    def test_noted(noted, margin): return exceeds(measured(0.9), margin)
+    """
+    run(body, "--verdicts", "v.json")
+    [row] = record.read(pytester.path / "v.json")
+    assert row.provenance == {"artifacts": {"artifacts/z": "abc"}, "runs": 3}
+    assert not row.provisional
+
+
+def test_nothing_decided_and_something_missing_exits_13(run: Any) -> None:
+    missing = '@stated("gone")\ndef test_gone(): raise MissingArtifact("x", "y", next_step="run dvc repro")\n'
+    nothing = '@stated("none")\ndef test_none(): return undecided(State.NO_EVIDENCE, "none")\n'
+    held = '@stated("held")\ndef test_held(margin): return exceeds(measured(0.9), margin)\n'
+    result = run(missing + nothing)
+    assert result.ret == 13
+    assert "run dvc repro" in result.stdout.str()
+    assert run(missing + held).ret == 0
+    assert run(nothing).ret == 0
+    assert run(missing, "-n", "2").ret == 13
+    assert run(missing, "-k", "no_such_claim").ret == 5
+
+
+REVERSAL = '[[reversal]]\nid = "{id}"\nsource = "embedded"\nevidence = "0.1 +- 0.01 in run 7"\ndate = 2026-11-23\n'
+
+
+@pytest.mark.parametrize(
+    ("id", "code", "word"), [("fails", 0, "REVERSED"), ("holds", 1, "SUPPORTED"), ("open", 1, "INCONCLUSIVE")]
+)
+def test_a_reversal_expects_refuted_and_nothing_else(
+    run: Any, pytester: pytest.Pytester, id: str, code: int, word: str
+) -> None:
+    (pytester.path / "claims").mkdir()
+    (pytester.path / "claims" / "reversals.toml").write_text(REVERSAL.format(id=id))
+    result = run(ALL.split('@stated("both")')[0], "-v", "-k", f"test_{id}", "--verdicts", "v.json")
+    assert result.ret == code
+    assert word in result.stdout.str()
+    [row] = record.read(pytester.path / "v.json")
+    assert row.state == EXPECTED[id]
+    assert ("run 7" in row.reason) == (id == "fails")
+    assert ("no longer holds" in result.stdout.str()) == (id != "fails")
+
+
+def test_a_reversal_at_another_source_does_not_count(run: Any, pytester: pytest.Pytester) -> None:
+    (pytester.path / "other.toml").write_text(REVERSAL.format(id="fails").replace("embedded", "paper"))
+    assert run(ALL, "--reversals", "other.toml", "-k", "test_fails").ret == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (REVERSAL.format(id="no-such-claim"), "no-such-claim"),
+        (REVERSAL.format(id="fails") + 'color = "red"\n', "color"),
+        (REVERSAL.format(id="fails") * 2, "once"),
+        ("[[reversal]\n", "valid TOML"),
+        ('[[reversal]]\nid = "fails"\n', "source"),
+    ],
+)
+def test_wrong_reversals_are_usage_errors(run: Any, pytester: pytest.Pytester, text: str, message: str) -> None:
+    (pytester.path / "wrong.toml").write_text(text)
+    result = run(ALL, "--reversals", "wrong.toml")
+    assert result.ret == 4
+    assert message in result.stderr.str() + result.stdout.str()
+
+
+def test_the_same_id_twice_is_a_usage_error_that_names_both(run: Any) -> None:
+    twice = '@stated("same")\ndef test_one(): ...\n@stated("same")\ndef test_two(): ...\n'
+    result = run(twice)
+    assert result.ret == 4
+    assert "test_one" in result.stderr.str()
+    assert "test_two" in result.stderr.str()
+    again = '@pytest.mark.parametrize("x", [1, 2])\n@stated("same")\ndef test_one(x): ...\n'
+    assert run(again).ret == 4
+
+
+def test_other_tests_are_left_alone(run: Any) -> None:
+    plain = "def test_plain(): pass\ndef test_plain_failure(): assert 1 == 2\n"
+    result = run(plain)
+    result.assert_outcomes(passed=1, failed=1)
+    assert " verdicts " not in result.stdout.str()
+
+
+def test_deciding_imports_no_torch(run: Any) -> None:
+    body = """
+    import sys
+
+    @stated("light")
+    def test_light(margin):
+        assert not {"torch", "timm", "sklearn"} & set(sys.modules)
+        return exceeds(measured(0.9), margin)
+    """
+    assert run(body).ret == 0
+
+
+def test_a_claim_without_id_or_words_is_refused() -> None:
+    words = {"where": "a", "statement": "b", "reading": "c"}
+    for id in ("", "Upper", "a b", "a--b", "a/b/c"):
+        with pytest.raises(InvalidInput, match="id"):
+            claim(id, **words)
+    for empty in words:
+        with pytest.raises(InvalidInput, match=empty):
+            claim("fine", **(words | {empty: " "}))
+
+
+def test_only_numbers_support() -> None:
+    assert undecided(State.MISSING, "x").state is State.MISSING
+    with pytest.raises(InvalidInput, match="SUPPORTED"):
+        undecided(State.SUPPORTED, "x")
+
+
+def test_a_verdict_file_is_read_back_and_a_broken_one_refused(tmp_path: Path) -> None:
+    path = tmp_path / "v.json"
+    rows = [record.Record(i, "embedded", "REFUTED", "s", "w", "r", "why", 0.1, (0.0, 0.2), 0.5, 7, "images") for i in "ba"]
+    record.write(path, rows)
+    assert record.read(path) == rows[::-1]
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InvalidInput, match="list of verdict records"):
+        record.read(path)

@@ -1,0 +1,50 @@
+"""dvc.yaml says what the stages really read: code, parameters and artifacts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.__main__ import STAGES
+from harness.artifacts.closure import ROOT, dependencies
+
+DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_declared_code_is_the_import_closure(stage: str) -> None:
+    declared = {dep for dep in DVC["stages"][stage]["deps"] if dep.startswith("harness/")}
+    assert declared == set(dependencies(STAGES[stage][0]))
+
+
+def test_every_stage_of_the_command_line_is_in_dvc_yaml_and_the_other_way_round() -> None:
+    assert list(DVC["stages"]) == list(STAGES)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_command_names_its_stage_and_everything_it_is_about(stage: str) -> None:
+    command = DVC["stages"][stage]["cmd"].split()
+    assert command[:4] == ["python", "-m", "harness", stage]
+    expected = ["--profile", *(f"--{name}" for name in STAGES[stage][2])]
+    assert [word for word in command if word.startswith("--")] == expected
+
+
+def test_every_artifact_that_a_stage_depends_on_is_made_by_a_stage() -> None:
+    made = {next(iter(out)) if isinstance(out, dict) else out for stage in DVC["stages"].values() for out in stage["outs"]}
+    folders = {str(Path(path).parent) for path in made}
+    for stage in DVC["stages"].values():
+        for dep in stage["deps"]:
+            if dep.startswith("artifacts/"):
+                # A reference or a sweep model is some model.
+                general = dep.replace("${item.r}", "${item.m}").replace("${sweep_models[0]}", "${item.m}")
+                general = general.replace("${sweep_models[1]}", "${item.m}")
+                assert general in made | folders, dep
+
+
+def test_results_are_committed_and_banks_are_not() -> None:
+    for name, stage in DVC["stages"].items():
+        for out in stage["outs"]:
+            assert (out == {next(iter(out)): {"cache": False}}) if name != "extract" else isinstance(out, str)

@@ -1,0 +1,295 @@
+"""Every stage on a tiny profile: what it makes, that a second run is byte-equal, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from harness.artifacts import store
+from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.artifacts.tables import BANK, CKA, CURVE, KNN, PIXELS, SIMILARITY, SWEEP, TYPES, unpack
+from harness.data import images as image_lists
+from harness.maths import cka
+from harness.models import checkpoint
+from harness.models.build import build, normaliser
+from harness.stages import compare, extract, knn, report, sweep, weights
+from harness.stages.place import Place
+
+
+def prepare(place: Place, *models: str) -> None:
+    for model in models:
+        weights.run(place, model)
+        extract.run(place, model)
+
+
+def network(place: Place, model: str) -> torch.nn.Module:
+    architecture = place.params.architecture(model, place.profile)
+    built = build(architecture.name, **architecture.options)
+    checkpoint.load(place.path("checkpoints", model), built)
+    return built
+
+
+@pytest.mark.parametrize(
+    ("stage", "paths"),
+    [
+        (lambda p: weights.run(p, "taught"), ["checkpoints/taught.safetensors", "curves/taught.json"]),
+        (lambda p: extract.run(p, "one"), ["banks/one.safetensors"]),
+        (lambda p: compare.run(p, "one", "two"), ["cka/one-two.safetensors", "similarity/one-two.safetensors"]),
+        (lambda p: knn.run(p, "one"), ["knn/one.safetensors"]),
+        (lambda p: knn.pixels(p), ["pixels.safetensors"]),
+        (lambda p: sweep.run(p), ["sweep.safetensors"]),
+    ],
+)
+def test_a_second_run_is_byte_equal(tiny: Place, stage: Callable[[Place], None], paths: list[str]) -> None:
+    prepare(tiny, "one", "two")
+    stage(tiny)
+    files = [Path("artifacts/tiny") / path for path in paths]
+    first = [file.read_bytes() for file in files]
+    for file in files:
+        file.unlink()
+    stage(tiny)
+    assert [file.read_bytes() for file in files] == first
+
+
+def test_a_random_model_is_its_seed_in_float16_and_has_no_curve(tiny: Place) -> None:
+    weights.run(tiny, "one")
+    options = tiny.params.architecture("one", "tiny").options
+    expected = build("vit_tiny_patch16_224", seed=1, positions="sincos", **options).state_dict()
+    loaded = network(tiny, "one").state_dict()
+    assert all(torch.equal(loaded[name], value.half().float()) for name, value in expected.items())
+    assert store.read_table(tiny.path("curves", "one", ending=".json"), CURVE).rows.empty
+
+
+def test_training_changes_the_weights_and_records_its_curve(tiny: Place) -> None:
+    weights.run(tiny, "taught")
+    rows = store.read_table(tiny.path("curves", "taught", ending=".json"), CURVE).rows
+    assert rows.epoch.tolist() == [2]
+    options = tiny.params.architecture("taught", "tiny").options
+    start = build("vit_tiny_patch16_224", seed=0, positions="sincos", **options).state_dict()
+    trained = network(tiny, "taught").state_dict()
+    assert not torch.allclose(trained["blocks.0.attn.qkv.weight"], start["blocks.0.attn.qkv.weight"], atol=1e-4)
+
+
+def test_the_bank_holds_grams_and_features_of_the_listed_images(tiny: Place) -> None:
+    prepare(tiny, "one")
+    bank = store.read_arrays(tiny.path("banks", "one"), BANK)
+    data = tiny.settings.data
+    source = image_lists.load(data, "validation", 96, 0)
+    pixels = source.read(np.arange(96))
+    inputs = normaliser(data.mean, data.std)(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255)
+    with torch.inference_mode():
+        final, blocks = network(tiny, "one").forward_intermediates(
+            inputs, return_prefix_tokens=True, output_fmt="NLC", intermediates_only=False
+        )
+    last, prefix = blocks[2]
+    expected = np.stack([prefix[:, 0].numpy(), last.mean(1).numpy()], 1)
+    np.testing.assert_allclose(bank["validation"][:, :, 2], expected, rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(bank["validation"][:, 0, 3], final[:, 0], rtol=2e-3, atol=2e-3)
+    assert bank["validation_label"].tolist() == source.label.tolist()
+    names = unpack(bank["layers"])
+    assert names == [f"{i}.{kind}" for i in range(3) for kind in TYPES] + ["pixels"]
+    own = cka.self_hsic(bank["gram"].transpose(1, 0, 2), 16)
+    x = inputs[:64].reshape(4, 16, -1).double()
+    x = x - x.mean(1, keepdim=True)
+    gram = x @ x.mT
+    gram.diagonal(dim1=1, dim2=2).zero_()
+    row, total = gram.sum(2), gram.sum((1, 2))
+    naive = ((gram**2).sum((1, 2)) + total**2 / (15 * 14) - 2 / 14 * (row**2).sum(1)) / (16 * 13)
+    np.testing.assert_allclose(own[:, -1], naive, rtol=1e-4)
+    assert bank["norm"][-1] == pytest.approx(float(inputs[:64].double().square().sum() / 64), rel=1e-5)
+
+
+def test_comparison_with_itself_is_one_and_swapping_sides_transposes(tiny: Place) -> None:
+    prepare(tiny, "one", "two")
+    for pair in (("one", "one"), ("one", "two"), ("two", "one")):
+        compare.run(tiny, *pair)
+    one, forth, back = (store.read_arrays(tiny.path("cka", *p), CKA) for p in (("one", "one"), ("one", "two"), ("two", "one")))
+    np.testing.assert_allclose(np.diag(one["cka"]), 1, atol=1e-6)
+    np.testing.assert_allclose(forth["cka"], back["cka"].T, atol=1e-6)
+    np.testing.assert_array_equal(forth["self_a"], back["self_b"])
+    triples = cka.minibatch_cka(
+        forth["cross"][2].astype(float), forth["self_a"][2].astype(float), forth["self_b"][2].astype(float)
+    )
+    np.testing.assert_allclose(triples, forth["cka"][2 :: len(TYPES), 2 :: len(TYPES)], atol=1e-5)
+    assert np.abs(forth["null"]).mean() < 0.2 * np.abs(forth["cross"]).mean()
+    same = store.read_arrays(tiny.path("similarity", "one", "one"), SIMILARITY)
+    np.testing.assert_allclose(np.stack([np.diag(m) for m in same["debiased"]]), 1, atol=1e-5)
+    assert same["mutual_image"].min() == 1
+
+
+def test_banks_of_different_images_are_refused(tiny: Place) -> None:
+    prepare(tiny, "one", "two")
+    bank = store.read_arrays(tiny.path("banks", "two"), BANK)
+    other = bank.provenance.model_copy(update={"images": "another list"})
+    values = {name: np.array(value) for name, value in bank.values.items()}
+    store.write_arrays(tiny.path("banks", "two"), BANK, values, other)
+    with pytest.raises(InvalidInput, match="image lists"):
+        compare.run(tiny, "one", "two")
+
+
+def test_a_layer_that_does_not_vary_is_dead_and_its_cka_undefined(tiny: Place) -> None:
+    weights.run(tiny, "one")
+    weights.run(tiny, "two")
+    spoiled = network(tiny, "one")
+    # A LayerNorm that multiplies by zero gives every image its bias.
+    spoiled.blocks[1].norm1.weight.data.zero_()
+    spoiled.blocks[1].norm1.bias.data.fill_(3.0)
+    written = store.read_table(tiny.path("curves", "one", ending=".json"), CURVE)
+    checkpoint.save(tiny.path("checkpoints", "one"), spoiled, written.provenance)
+    extract.run(tiny, "one")
+    extract.run(tiny, "two")
+    compare.run(tiny, "one", "two")
+    result = store.read_arrays(tiny.path("cka", "one", "two"), CKA)
+    dead = [name for name, flag in zip(unpack(result["layers_a"]), result["dead_a"], strict=True) if flag]
+    # qkv and proj of that block are constant too, since their input is.
+    assert dead == ["1.norm1", "1.attn.qkv", "1.attn.proj"]
+    assert np.isnan(result["cka"][7]).all()
+    assert np.isfinite(np.delete(result["cka"], [7, 8, 9], 0)).all()
+    assert not result["dead_b"].any()
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    # float32 holds the first, float16 does not; the second overflows float32 in the block's last product.
+    [
+        (2e4, r"images 0 to 31\n  seen: features after block 2, image \d+: an overflow"),
+        (None, "layer 1.mlp.fc1\n  seen: 64 NaN or Inf in 1 images, first in image 5"),
+    ],
+)
+def test_activations_that_are_not_finite_stop_extraction_with_layer_and_image(
+    tiny: Place, monkeypatch: pytest.MonkeyPatch, weight: float | None, message: str
+) -> None:
+    weights.run(tiny, "one")
+    spoiled = network(tiny, "one")
+    if weight is None:
+        # No float16 weight is NaN, but a layer's arithmetic may be: here that of image 5.
+        def spoil(_module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
+            output[5, 3] = torch.nan
+            return output
+
+        def build_spoiled(*args: object, **kwargs: object) -> torch.nn.Module:
+            broken = build(*args, **kwargs)
+            broken.blocks[1].mlp.fc1.register_forward_hook(spoil)
+            return broken
+
+        monkeypatch.setattr(extract, "build", build_spoiled)
+    else:
+        spoiled.blocks[2].mlp.fc1.weight.data.fill_(weight)
+        spoiled.blocks[2].mlp.fc2.weight.data.fill_(weight)
+        spoiled.blocks[2].mlp.fc1.bias.data.fill_(weight)
+        written = store.read_table(tiny.path("curves", "one", ending=".json"), CURVE)
+        checkpoint.save(tiny.path("checkpoints", "one"), spoiled, written.provenance)
+    with pytest.raises(InvalidInput, match=message):
+        extract.run(tiny, "one")
+    assert not tiny.path("banks", "one").exists()
+
+
+def test_a_weight_beyond_float16_is_never_written(tiny: Place) -> None:
+    weights.run(tiny, "one")
+    spoiled = network(tiny, "one")
+    spoiled.blocks[0].norm1.bias.data[3] = 1e6
+    written = store.read_table(tiny.path("curves", "one", ending=".json"), CURVE)
+    before = tiny.path("checkpoints", "one").read_bytes()
+    with pytest.raises(InvalidInput, match=r"blocks\.0\.norm1\.bias"):
+        checkpoint.save(tiny.path("checkpoints", "one"), spoiled, written.provenance)
+    assert tiny.path("checkpoints", "one").read_bytes() == before
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tiny: Place) -> None:
+    weights.run(tiny, "one")
+    options = tiny.params.architecture("one", "tiny").options
+    with pytest.raises(InvalidInput, match="columns"):
+        checkpoint.load(tiny.path("checkpoints", "one"), build("vit_tiny_patch16_224", **(options | {"depth": 4})))
+    with pytest.raises(InvalidInput, match=r"seen: \(1, 1, 16\)\n  expected: \(1, 1, 32\)"):
+        checkpoint.load(tiny.path("checkpoints", "one"), build("vit_tiny_patch16_224", **(options | {"embed_dim": 32})))
+
+
+def test_knn_votes_are_per_image_and_better_than_chance_on_pixels(tiny: Place) -> None:
+    prepare(tiny, "one")
+    knn.run(tiny, "one")
+    knn.pixels(tiny)
+    votes, pixels = store.read_arrays(tiny.path("knn", "one"), KNN), store.read_arrays(tiny.path("pixels"), PIXELS)
+    assert votes["vote"].shape == (2, 4, 96)
+    assert votes["label"].tolist() == pixels["label"].tolist()
+    # 128 training images of ten classes: chance is 10 % with a standard error of 3 points.
+    assert (pixels["vote"] == pixels["label"]).mean() > 0.2
+
+
+def test_the_sweep_agrees_with_the_comparison_at_equal_settings(tiny: Place) -> None:
+    prepare(tiny, "one", "two")
+    compare.run(tiny, "one", "two")
+    sweep.run(tiny)
+    result = store.read_arrays(tiny.path("sweep"), SWEEP)
+    assert result["batch"].shape == (2, 2, 3)
+    # One minibatch of 16 images, as the bank's first Gram has it.
+    banks = [store.read_arrays(tiny.path("banks", m), BANK) for m in ("one", "two")]
+    layers = unpack(banks[0]["layers"])
+    for j, name in enumerate(unpack(result["layers"])):
+        a, b = (bank["gram"][:1, layers.index(name)].astype(float)[None] for bank in banks)
+        expected = cka.minibatch_cka(cka.cross_hsic(a, b, 16), cka.self_hsic(a, 16), cka.self_hsic(b, 16))[0, 0]
+        assert result["batch"][0, 1, j] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_sweep_over_biased_hsic_depends_on_the_minibatch_size(tiny: Place) -> None:
+    prepare(tiny, "one", "two")
+    sweep.run(tiny)
+    result = store.read_arrays(tiny.path("sweep"), SWEEP)
+    assert not np.allclose(result["biased"], result["batch"], atol=1e-4)
+
+
+def test_the_report_gathers_every_model(tiny: Place) -> None:
+    models = tiny.params.models
+    prepare(tiny, *models)
+    for model in models:
+        knn.run(tiny, model)
+    for a in models:
+        for b in tiny.params.references:
+            compare.run(tiny, a, b)
+    knn.pixels(tiny)
+    report.run(tiny)
+    folder = Path("artifacts/tiny/report")
+    assert sorted(p.name for p in folder.iterdir()) == ["curves.csv", "knn.csv", "metrics.json", "overview.png"]
+    lines = (folder / "knn.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(models) * (2 * 4 + 1)
+    first = (folder / "overview.png").read_bytes()
+    report.run(tiny)
+    assert (folder / "overview.png").read_bytes() == first
+
+
+def test_a_stage_without_its_input_says_what_to_run(tiny: Place) -> None:
+    for stage in (lambda: extract.run(tiny, "one"), lambda: knn.run(tiny, "one"), lambda: compare.run(tiny, "one", "two")):
+        with pytest.raises(MissingArtifact, match="run dvc repro"):
+            stage()
+
+
+def test_classes_and_duplicates_are_refused() -> None:
+    ten, one = np.arange(10).repeat(3), np.zeros(30, np.int64)
+    extract.refuse_classes(ten, ten)
+    with pytest.raises(InvalidInput, match="two or more"):
+        extract.refuse_classes(one, one)
+    with pytest.raises(InvalidInput, match=r"in one list only \[9\]"):
+        extract.refuse_classes(ten, ten[:27])
+    hashes = np.arange(50)
+    extract.refuse_duplicates(hashes, hashes + 50)
+    with pytest.raises(InvalidInput, match=r"1 images more than once, first \[\[1, 4\]\]"):
+        extract.refuse_duplicates(hashes, np.array([60, 61, 62, 63, 61]))
+    with pytest.raises(InvalidInput, match=r"2 also in the training bank, first \[0, 2\]"):
+        extract.refuse_duplicates(hashes, np.array([7, 60, 8]))
+
+
+def test_parameters_change_the_provenance_and_the_profile_the_path(tiny: Place) -> None:
+    weights.run(tiny, "one")
+    prepare(tiny, "two")
+    known = [store.read_arrays(tiny.path("banks", "two"), BANK).provenance]
+    settings = tiny.settings.model_copy(update={"extract": tiny.settings.extract.model_copy(update={"queries": 80})})
+    changed = replace(tiny, params=tiny.params.model_copy(update={"profiles": {"tiny": settings}}))
+    extract.run(changed, "two")
+    known.append(store.read_arrays(tiny.path("banks", "two"), BANK).provenance)
+    assert known[0].parameters != known[1].parameters
+    assert known[0].images != known[1].images
+    assert known[0].code == known[1].code
