@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +21,8 @@ from harness.evidence.published import Published
 from harness.evidence.published import load as load_published
 from harness.evidence.similarity import Measure, Neighbourhoods, Pair, Pairs, Sweep
 
-ROOT = Path(__file__).resolve().parent.parent
+# Relative, so that verdicts read the same in every checkout.
+ROOT = Path(os.path.relpath(Path(__file__).resolve().parent.parent))
 
 
 @pytest.fixture(scope="session")

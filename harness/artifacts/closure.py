@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from harness.artifacts.errors import InvalidInput
 from harness.artifacts.provenance import digest
 
 ROOT = Path(__file__).parents[2]
@@ -13,21 +14,45 @@ ROOT = Path(__file__).parents[2]
 def files(module: str) -> list[str]:
     """Paths, relative to the project, of the module and of every module of `harness` that it imports, directly or not.
 
-    Imports inside functions count, imports under TYPE_CHECKING too: too many is safe, too few is not.
+    Imports inside functions count, imports under TYPE_CHECKING too, and the packages above a module, which are imported
+    before it: too many is safe, too few is not. Files without content are left out.
+    Raises InvalidInput for a module that does not exist and for one that cannot be parsed.
     """
     found: set[Path] = set()
-    waiting = [module]
+    waiting = [(module, "the command")]
     while waiting:
-        path = _source(waiting.pop())
-        if path is None or path in found:
+        name, importer = waiting.pop()
+        path = _source(name)
+        if path is None:
+            raise InvalidInput(importer, field="imports", seen=name, expected=f"a module below {ROOT}")
+        if path in found:
             continue
         found.add(path)
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("harness"):
-                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                waiting += [alias.name for alias in node.names if alias.name.startswith("harness")]
+        waiting += [(imported, str(path)) for imported in _above(name) | _imports(name, path)]
     return sorted(str(path.relative_to(ROOT)) for path in found if path.stat().st_size)
+
+
+def _above(module: str) -> set[str]:
+    parts = module.split(".")
+    return {".".join(parts[:i]) for i in range(1, len(parts))}
+
+
+def _imports(module: str, path: Path) -> set[str]:
+    """Modules of harness that a module's source names, those in `from package import name` only where it is one."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        raise InvalidInput(path, field="source", seen=error, expected="Python") from error
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names if _source(f"{base}.{alias.name}"))}
+    return {name for name in names if name.split(".")[0] == "harness"}
 
 
 def dependencies(module: str) -> list[str]:
@@ -44,7 +69,10 @@ def code_digest(module: str) -> str:
 
 
 def _source(module: str) -> Path | None:
-    base = ROOT.joinpath(*module.split("."))
+    parts = module.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return None
+    base = ROOT.joinpath(*parts)
     for path in (base.with_suffix(".py"), base / "__init__.py"):
         if path.is_file():
             return path

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Discriminator, Field, Tag, ValidationError
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.recipes import AnyRecipe
@@ -109,8 +109,8 @@ class SweepParams(Strict):
     """
 
     layers: Count
-    minibatches: tuple[Count, ...]
-    images: tuple[Count, ...]
+    minibatches: Annotated[tuple[Count, ...], Field(min_length=1)]
+    images: Annotated[tuple[Count, ...], Field(min_length=1)]
     subsets: Annotated[int, Field(ge=2)]
     seed: int = Field(ge=0)
 
@@ -134,12 +134,24 @@ class Released(Strict):
     sha256: str = Field(pattern=r"^([0-9a-f]{64})?$")
 
 
+def _released_or_recipe(value: Any) -> str:
+    """A recipe says its objective, a released file does not: so a slip is looked for in the right one."""
+    if isinstance(value, Mapping):
+        return "Released" if "objective" not in value and set(value) & set(Released.model_fields) else "recipe"
+    return "Released" if isinstance(value, Released) else "recipe"
+
+
+Weights = Annotated[
+    Annotated[AnyRecipe, Tag("recipe")] | Annotated[Released, Tag("Released")], Discriminator(_released_or_recipe)
+]
+
+
 class Model(Strict):
     """architecture: a name under the profile's architectures. weights: by profile, a recipe to train or a released file."""
 
     family: Family
     architecture: Key
-    weights: dict[Key, AnyRecipe | Released]
+    weights: dict[Key, Weights]
 
 
 class Params(Strict):
@@ -161,6 +173,7 @@ class Params(Strict):
 
     def weights(self, name: str, profile: str) -> AnyRecipe | Released:
         """How the model's weights come to be at the profile."""
+        self.of(profile)
         weights = self.model(name).weights
         if profile not in weights:
             raise MissingArtifact(
@@ -180,32 +193,83 @@ def load(path: Path) -> Params:
     if not path.is_file():
         raise MissingArtifact(path, "there are no parameters", next_step="run from the project's root")
     try:
-        raw = yaml.load(path.read_text(), Loader=_UniqueKeys)
-    except yaml.YAMLError as error:
+        with path.open("rb") as file:
+            raw = yaml.load(file, Loader=_UniqueKeys)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        # ValueError: text that looks like a date or a number and is none.
         raise InvalidInput(path, field="YAML", seen=" ".join(str(error).split()), expected="valid YAML") from error
     return check(raw, str(path))
 
 
 def check(raw: Any, where: str) -> Params:
-    """Params from plain values, with references that exist."""
+    """Params from plain values, with references that exist and sizes that go together."""
     try:
-        params = Params.model_validate(_tuples(raw))
+        raw = _tuples(raw)
+    except RecursionError as error:
+        raise InvalidInput(where, field="YAML", seen="a value that contains itself", expected="plain values") from error
+    try:
+        params = Params.model_validate(raw)
     except ValidationError as error:
-        raise _explain(error, where) from error
+        raise _explain(error, raw, where) from error
     _pick(params.profiles, params.profile, "profiles")
-    for name in (*params.references, *params.sweep_models):
-        _pick(params.models, name, "models")
+    for field, names in (("references", params.references), ("sweep_models", params.sweep_models)):
+        for name in names:
+            _pick(params.models, name, field)
+        if len(set(names)) < len(names):
+            raise InvalidInput(where, field=field, seen=", ".join(names), expected="each model once")
+    for name, model in params.models.items():
+        for profile in model.weights:
+            _pick(params.profiles, profile, f"models.{name}.weights")
+            _pick(params.profiles[profile].architectures, model.architecture, f"models.{name}.architecture")
+    for name, profile_params in params.profiles.items():
+        for key, seen, expected in _misfits(profile_params):
+            raise InvalidInput(where, field=f"profiles.{name}.{key}", seen=seen, expected=expected)
     return params
+
+
+def _misfits(profile: Profile) -> Iterator[tuple[str, object, str]]:
+    """Numbers that are right one by one and wrong together: key, seen, expected.
+
+    A tail smaller than a minibatch would have to be dropped; so sizes are multiples of each other.
+    """
+    extract, similarity, sweep = profile.extract, profile.similarity, profile.sweep
+    for key in ("images", "batch"):
+        size = getattr(extract, key)
+        if size % extract.minibatch:
+            yield f"extract.{key}", size, f"a multiple of extract.minibatch, {extract.minibatch}"
+    if extract.images > extract.queries:
+        yield "extract.images", extract.images, f"at most extract.queries, {extract.queries}"
+    if profile.knn.k > extract.bank:
+        yield "knn.k", profile.knn.k, f"at most extract.bank, {extract.bank}"
+    if similarity.k >= extract.images:
+        yield "similarity.k", similarity.k, f"below extract.images, {extract.images}"
+    if extract.images // similarity.subsets < 4:
+        most = f"at most {extract.images // 4}: 4 of the {extract.images} extract.images in each (eq. 3 divides by n - 3)"
+        yield "similarity.subsets", similarity.subsets, most
+    largest = max(sweep.minibatches)
+    for i, size in enumerate(sweep.minibatches):
+        if size < 4:
+            yield f"sweep.minibatches.{i}", size, "at least 4 (eq. 3 divides by n - 3)"
+        if largest % size:
+            yield f"sweep.minibatches.{i}", size, f"a divisor of the largest, {largest}"
+    for i, size in enumerate(sweep.images):
+        if size % largest:
+            yield f"sweep.images.{i}", size, f"a multiple of the largest of sweep.minibatches, {largest}"
+    data = profile.data
+    if isinstance(data, ReaderData) and data.resize < data.size:
+        yield "data.resize", data.resize, f"at least data.size, {data.size}: a crop beyond the image would be black there"
 
 
 class _UniqueKeys(yaml.SafeLoader):
     """YAML keeps the last of two equal keys without a word; here they are an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", node.start_mark)
+        keys: list[Any] = []
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in keys:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
+            keys.append(key)
         return super().construct_mapping(node, deep)
 
 
@@ -229,22 +293,59 @@ def nearest(name: str, options: Iterable[str]) -> str:
     return f"{' or '.join(close)}?" if close else f"one of {', '.join(names)}"
 
 
-def _explain(error: ValidationError, where: str) -> InvalidInput:
-    first = error.errors()[0]
-    location = ".".join(str(part) for part in first["loc"])
-    seen = f"{first['input']!r}"
-    expected = first["msg"]
-    if first["type"] == "extra_forbidden":
-        key, seen = str(first["loc"][-1]), str(first["loc"][-1])
-        expected = nearest(key, _known_keys())
-    return InvalidInput(where, field=location, seen=seen[:200], expected=expected)
+def _explain(error: ValidationError, raw: Any, where: str) -> InvalidInput:
+    # A slip in a required key leaves two errors, of which what stands there says more than what is missing.
+    errors = error.errors()
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    location, kind, facts = first["loc"], first["type"], first.get("ctx", {})
+    seen, expected = f"{first['input']!r}", first["msg"]
+    if kind == "extra_forbidden":
+        seen, expected = str(location[-1]), nearest(str(location[-1]), _fields(location[:-1]))
+    elif kind == "missing":
+        seen = "nothing"
+    elif kind in ("union_tag_not_found", "union_tag_invalid"):
+        location = (*location, facts["discriminator"].strip("'"))
+        seen = repr(facts["tag"]) if "tag" in facts else "nothing"
+        expected = f"one of {facts['expected_tags']}" if "tag" in facts else "Field required"
+    return InvalidInput(where, field=_key(location, raw), seen=seen[:200], expected=expected)
 
 
-def _known_keys() -> set[str]:
-    known: set[str] = set()
-    stack: list[type[Strict]] = [Strict]
-    while stack:
-        for kind in stack.pop().__subclasses__():
-            known |= set(kind.model_fields)
-            stack.append(kind)
-    return known
+def _key(location: tuple[int | str, ...], raw: Any) -> str:
+    """The key in the file at an error's location, which also has names of alternatives that are no keys."""
+    key: list[str] = []
+    alternative = None
+    for i, part in enumerate(location):
+        if part == alternative:
+            alternative = None
+            continue
+        if isinstance(raw, Mapping) and part in raw:
+            raw = raw[part]
+        elif isinstance(raw, tuple) and isinstance(part, int):
+            raw = raw[part] if part < len(raw) else None
+        elif i < len(location) - 1 or part == "[key]":
+            continue
+        key.append(str(part))
+        # What tells the alternative comes in the location before the alternative's own keys, of which one may be called so.
+        alternative = raw.get("kind", raw.get("objective")) if isinstance(raw, Mapping) else None
+    return ".".join(key) or "the whole file"
+
+
+def _fields(location: Iterable[int | str]) -> set[str]:
+    """The keys that may stand at an error's location."""
+    kinds: set[type[Strict]] = {Params}
+    for part in location:
+        inner = {k for kind in kinds if part in kind.model_fields for k in _kinds(kind.model_fields[str(part)].annotation)}
+        # The name of an alternative: a class, or the value of the literal field that tells it.
+        named = {k for k in kinds if k.__name__ == part or part in _tags(k)}
+        kinds = inner or named or kinds
+    return {name for kind in kinds for name in kind.model_fields}
+
+
+def _kinds(annotation: Any) -> set[type[Strict]]:
+    if isinstance(annotation, type) and issubclass(annotation, Strict):
+        return {annotation}
+    return {kind for argument in get_args(annotation) for kind in _kinds(argument)}
+
+
+def _tags(kind: type[Strict]) -> set[Any]:
+    return {value for field in kind.model_fields.values() for value in get_args(field.annotation) if isinstance(value, str)}

@@ -7,12 +7,13 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -86,25 +87,32 @@ def read_arrays(path: Path, schema: Schema) -> Arrays:
     Raises MissingArtifact; InvalidInput when it is corrupt, truncated, tampered with, or of another kind or version.
     """
     _must_exist(path)
-    text, values = _map(path)
+    raw, text, values = _map(path)
     header = _header(path, schema, text)
     _check(path, schema, values)
     provenance = _provenance(path, header)
-    _same(path, header, _arrays_digest(schema, values, provenance))
-    return Arrays(values, provenance, header["sha256"])
+    sha = _arrays_digest(schema, values, provenance)
+    _same(path, "sha256", sha, header.get("sha256"))
+    # The hash is over what the header says; of its padding and spelling there is one right version too.
+    shapes = {name: values[name].shape for name in sorted(values)}
+    _same(path, "header", digest(raw), digest(_header_bytes(schema, shapes, provenance, sha)))
+    return Arrays(values, provenance, sha)
 
 
 class ArrayWriter:
     """A .safetensors artifact written piece by piece along each array's first axis, so that memory does not grow with it.
 
-    Use as a context manager; the file appears, whole, at finish(), and not at all otherwise. What a killed process left of
-    the same artifact is removed.
+    Use as a context manager; the file appears, whole, at finish(), and not at all otherwise. Until then its parts lie in the
+    folder .<name>.<process>.<random>.tmp beside it. The next writer of the same artifact removes such a folder if the process
+    that made it is no longer alive on this machine, as after SIGKILL.
     """
 
     def __init__(self, path: Path, schema: Schema, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self.path, self.schema = path, schema
-        if set(shapes) != set(schema.columns):
-            raise InvalidInput(path, field="columns", seen=sorted(shapes), expected=sorted(schema.columns))
+        _check_shapes(path, schema, shapes)
+        flat = [name for name, shape in shapes.items() if not shape]
+        if flat:
+            raise InvalidInput(path, field=flat[0], seen="shape ()", expected="at least one axis")
         self._shapes = {name: tuple(shapes[name]) for name in sorted(shapes)}
         self._hashes = {name: hashlib.sha256() for name in shapes}
         self._filled = dict.fromkeys(shapes, 0)
@@ -125,22 +133,28 @@ class ArrayWriter:
 
     def append(self, name: str, part: NDArray[Any]) -> None:
         """Add rows to an array. Raises InvalidInput on another dtype, width, range or a NaN; BadEnvironment on a full disk."""
+        if name not in self._shapes:
+            raise InvalidInput(self.path, field="columns", seen=name, expected=sorted(self._shapes))
         column, shape = self.schema.columns[name], self._shapes[name]
         if part.dtype != np.dtype(column.dtype) or part.shape[1:] != shape[1:]:
             seen, expected = f"{part.dtype} {part.shape}", f"{column.dtype} (rows, {str(shape[1:])[1:]}"
             raise InvalidInput(self.path, field=name, seen=seen, expected=expected)
-        _check_range(self.path, name, column, part)
+        filled = self._filled[name] + len(part)
+        if filled > shape[0]:
+            raise InvalidInput(self.path, field=f"rows of {name}", seen=filled, expected=shape[0])
+        _check_range(self.path, name, column, part, self._filled[name])
         content = np.ascontiguousarray(part).tobytes()
         with _environment(self.path, len(content)), self._parts[name].open("ab") as file:
             file.write(content)
         self._hashes[name].update(content)
-        self._filled[name] += len(part)
+        self._filled[name] = filled
 
     def finish(self, provenance: Provenance) -> str:
         """Put the arrays together under their header; return the artifact's SHA-256."""
         short = {name: n for name, n in self._filled.items() if n != self._shapes[name][0]}
         if short:
-            raise InvalidInput(self.path, field="rows", seen=short, expected={n: self._shapes[n][0] for n in short})
+            expected = {name: self._shapes[name][0] for name in short}
+            raise InvalidInput(self.path, field=f"rows of {', '.join(short)}", seen=short, expected=expected)
         content = {
             name: [str(np.dtype(self.schema.columns[name].dtype)), list(shape), self._hashes[name].hexdigest()]
             for name, shape in self._shapes.items()
@@ -148,36 +162,30 @@ class ArrayWriter:
         sha = digest(_identity(self.schema, provenance, content))
         assert self._folder is not None
         whole = Path(self._folder.name) / "whole"
-        with _environment(self.path, 0), whole.open("wb") as file:
-            file.write(self._header_bytes(json.dumps(_described(self.schema, provenance, sha), sort_keys=True)))
-            for part in self._parts.values():
+        header = _header_bytes(self.schema, self._shapes, provenance, sha)
+        parts = [part for part in self._parts.values() if part.exists()]
+        with _environment(self.path, len(header) + sum(part.stat().st_size for part in parts)), whole.open("wb") as file:
+            file.write(header)
+            for part in parts:
                 with part.open("rb") as source:
                     shutil.copyfileobj(source, file, 1 << 22)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(whole, 0o644)
-            os.replace(whole, self.path)
+            _publish(file, whole, self.path)
         return sha
-
-    def _header_bytes(self, artifact: str) -> bytes:
-        entries: dict[str, Any] = {"__metadata__": {"artifact": artifact}}
-        end = 0
-        for name, shape in self._shapes.items():
-            dtype = np.dtype(self.schema.columns[name].dtype)
-            start, end = end, end + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-            entries[name] = {"dtype": _TAGS[dtype.name], "shape": list(shape), "data_offsets": [start, end]}
-        text = json.dumps(entries, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        return len(text).to_bytes(8, "little") + text
 
 
 def write_table(path: Path, schema: Schema, rows: pd.DataFrame, provenance: Provenance) -> str:
-    """Write a .json table atomically; return its SHA-256. Raises InvalidInput and BadEnvironment."""
+    """Write a .json table atomically; return its SHA-256. Raises InvalidInput and BadEnvironment.
+
+    Numbers come back bit for bit; null stands for an undefined one.
+    """
     _check(path, schema, {name: rows[name].to_numpy() for name in rows.columns})
-    records = json.loads(rows.to_json(orient="records", double_precision=15))
+    lists = {name: rows[name].tolist() for name in schema.columns}
+    records = [
+        {name: None if value != value else value for name, value in zip(lists, values, strict=True)}
+        for values in zip(*lists.values(), strict=True)
+    ]
     sha = _table_digest(schema, records, provenance)
-    body = {"artifact": _described(schema, provenance, sha), "rows": records}
-    write_bytes(path, (json.dumps(body, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+    write_bytes(path, _table_bytes(schema, provenance, sha, records))
     return sha
 
 
@@ -185,23 +193,41 @@ def read_table(path: Path, schema: Schema) -> Table:
     """Read and verify a .json table; the same errors as read_arrays."""
     _must_exist(path)
     try:
-        body = json.loads(path.read_bytes())
-        header, records = json.dumps(body["artifact"]), body["rows"]
-    except (ValueError, KeyError, TypeError) as error:
+        content = path.read_bytes()
+        body = json.loads(content)
+        header, records = _header(path, schema, json.dumps(body["artifact"])), body["rows"]
+        provenance = _provenance(path, header)
+        sha = _table_digest(schema, records, provenance)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidInput(path, field="file", seen=error, expected="a whole JSON artifact", next_step=REBUILD) from error
-    checked = _header(path, schema, header)
-    provenance = _provenance(path, checked)
-    _same(path, checked, _table_digest(schema, records, provenance))
-    rows = pd.DataFrame.from_records(records, columns=list(schema.columns))
-    for name, column in schema.columns.items():
-        if column.dtype != "str":
-            rows[name] = rows[name].to_numpy(dtype=np.dtype(column.dtype))
+    _same(path, "sha256", sha, header.get("sha256"))
+    _same(path, "file", digest(content), digest(_table_bytes(schema, provenance, sha, records)))
+    rows = _rows(path, schema, records)
     _check(path, schema, {name: rows[name].to_numpy() for name in rows.columns})
-    return Table(rows, provenance, checked["sha256"])
+    return Table(rows, provenance, sha)
+
+
+def _rows(path: Path, schema: Schema, records: list[dict[str, Any]]) -> pd.DataFrame:
+    names = list(schema.columns)
+    try:
+        strange = [record for record in records if set(record) != set(names)]
+        rows = pd.DataFrame({name: [record[name] for record in records] for name in names}) if not strange else None
+        for name, column in schema.columns.items():
+            if rows is not None and column.dtype != "str":
+                rows[name] = rows[name].to_numpy(dtype=np.dtype(column.dtype))
+    except (ValueError, TypeError, KeyError) as error:
+        raise InvalidInput(path, field="rows", seen=error, expected=f"columns of {schema.kind}", next_step=REBUILD) from error
+    if rows is None:
+        raise InvalidInput(path, field="rows", seen=sorted(strange[0]), expected=sorted(names), next_step=REBUILD)
+    return rows
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace path by content: temporary file in the same folder, fsync, rename. A crash leaves the old file whole."""
+    """Replace path by content: temporary file in the same folder, fsync, rename. A crash leaves the old file whole.
+
+    The temporary file is .<name>.<process>.<random>.tmp; the next writer of path removes it if that process is no longer alive.
+    Raises BadEnvironment.
+    """
     with _environment(path, len(content)):
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
@@ -209,15 +235,20 @@ def write_bytes(path: Path, content: bytes) -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            # mkstemp makes private files; artifacts are for everyone the folder is for.
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+                _publish(file, Path(name), path)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
             raise
+
+
+def _publish(file: BinaryIO, temporary: Path, path: Path) -> None:
+    """Let a finished temporary file take the artifact's place, on the disk before in the folder."""
+    file.flush()
+    os.fsync(file.fileno())
+    # Temporary files are private; artifacts are for everyone the folder is for.
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)
 
 
 def _prefix(path: Path) -> str:
@@ -226,16 +257,20 @@ def _prefix(path: Path) -> str:
 
 def _sweep(path: Path) -> None:
     """Remove what writers of this artifact left that were killed; those alive keep theirs."""
-    for left in path.parent.glob(f".{path.name}.*.tmp"):
-        owner = left.name.removeprefix(f".{path.name}.").split(".")[0]
-        if owner.isdigit() and not _alive(int(owner)):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    temporary = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.[^.]+\.tmp")
+    for left in path.parent.iterdir():
+        owner = temporary.fullmatch(left.name)
+        if owner is None or _alive(int(owner[1])):
+            continue
+        # Two writers may sweep at once: what the other one removed is not an error.
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
@@ -244,46 +279,64 @@ def _alive(process: int) -> bool:
 
 @contextlib.contextmanager
 def _environment(path: Path, size: int) -> Iterator[None]:
+    """Tell what the machine refuses: a full disk or quota (`size` bytes were to be written), or a folder that is read-only."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            free = shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.exists())).free
             raise BadEnvironment(
-                path, seen="the disk is full", expected=f"{size} bytes free", next_step="free space"
+                path,
+                seen=f"the disk is full or the file too large: {error.strerror}, {free} bytes free",
+                expected=f"room for {size} bytes",
+                next_step="free space or raise the quota, then run dvc repro",
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise BadEnvironment(path.parent, seen="not writable", expected="a writable folder") from error
-        raise
+            seen = f"not writable: {error.strerror}"
+            raise BadEnvironment(path.parent, seen=seen, expected="a writable folder") from error
+        raise BadEnvironment(path, seen=f"{type(error).__name__}: {error}", expected="to write the file") from error
 
 
 def _check(path: Path, schema: Schema, values: Mapping[str, NDArray[Any]]) -> None:
-    if set(values) != set(schema.columns):
-        expected = sorted(schema.columns)
-        raise InvalidInput(path, field=f"columns of {schema.kind}", seen=sorted(values), expected=expected)
-    sizes: dict[str, int] = {}
+    _check_shapes(path, schema, {name: array.shape for name, array in values.items()})
     for name, column in schema.columns.items():
         array = values[name]
-        if array.ndim != len(column.axes):
-            raise InvalidInput(path, field=name, seen=f"shape {array.shape}", expected=f"axes {column.axes}")
-        for axis, size in zip(column.axes, array.shape, strict=True):
-            if sizes.setdefault(axis, size) != size:
-                raise InvalidInput(path, field=name, seen=f"{axis} = {size}", expected=f"{axis} = {sizes[axis]}")
         if column.dtype == "str":
+            strange = [value for value in array.tolist() if not isinstance(value, str)]
+            if strange:
+                raise InvalidInput(path, field=name, seen=f"{strange[0]!r}", expected="text")
             continue
         if array.dtype != np.dtype(column.dtype):
             raise InvalidInput(path, field=name, seen=array.dtype, expected=column.dtype)
+        first = 0
         for piece in _pieces(array):
-            _check_range(path, name, column, piece)
+            _check_range(path, name, column, piece, first)
+            first += len(piece) if piece.ndim else 0
 
 
-def _check_range(path: Path, name: str, column: Column, array: NDArray[Any]) -> None:
-    if column.undefined:
-        array = array[~np.isnan(array)]
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = np.argwhere(~np.isfinite(array))
-        raise InvalidInput(
-            path, field=name, seen=f"{len(bad)} NaN or Inf, first at {bad[0].tolist()}", expected="finite numbers"
-        )
+def _check_shapes(path: Path, schema: Schema, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    if set(shapes) != set(schema.columns):
+        expected = sorted(schema.columns)
+        raise InvalidInput(path, field=f"columns of {schema.kind}", seen=sorted(shapes), expected=expected)
+    sizes: dict[str, int] = {}
+    for name, column in schema.columns.items():
+        if len(shapes[name]) != len(column.axes):
+            raise InvalidInput(path, field=name, seen=f"shape {shapes[name]}", expected=f"axes {column.axes}")
+        for axis, size in zip(column.axes, shapes[name], strict=True):
+            if sizes.setdefault(axis, size) != size:
+                raise InvalidInput(path, field=name, seen=f"{axis} = {size}", expected=f"{axis} = {sizes[axis]}")
+
+
+def _check_range(path: Path, name: str, column: Column, array: NDArray[Any], first: int) -> None:
+    """Refuse NaN (unless undefined), Inf and what lies outside the column's range. first: row of the whole array's."""
+    if array.dtype.kind == "f":
+        undefined = np.isnan(array) if column.undefined else np.zeros((), bool)
+        bad = np.argwhere(~(np.isfinite(array) | undefined))
+        if len(bad):
+            place = [first + int(bad[0][0]), *bad[0][1:].tolist()] if array.ndim else []
+            seen = f"{len(bad)} NaN or Inf, first at {place}"
+            raise InvalidInput(path, field=name, seen=seen, expected="finite numbers")
+        array = array[~undefined] if column.undefined else array
     if array.size == 0:
         return
     low, high = array.min(), array.max()
@@ -300,33 +353,35 @@ _TAGS = {"uint8": "U8", "int16": "I16", "int64": "I64", "float16": "F16", "float
 _DTYPES = {tag: np.dtype(name) for name, tag in _TAGS.items()}
 
 
-def _map(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
-    """The artifact header's text and read-only arrays that stay on disk until they are looked at."""
+def _map(path: Path) -> tuple[bytes, str, dict[str, NDArray[Any]]]:
+    """The file's header, the artifact's own text in it, and read-only arrays that stay on disk until they are looked at."""
     try:
         # The library validates the layout (offsets, sizes, overlaps) before anything is mapped.
-        with safe_open(path, framework="np") as file:
-            text = (file.metadata() or {}).get("artifact", "")
-        with path.open("rb") as raw:
-            length = int.from_bytes(raw.read(8), "little")
-            entries = json.loads(raw.read(length))
-        values: dict[str, NDArray[Any]] = {}
-        for name, entry in entries.items():
-            if name != "__metadata__":
-                shape, offset = tuple(entry["shape"]), 8 + length + entry["data_offsets"][0]
-                dtype = _DTYPES[entry["dtype"]]
-                empty = 0 in shape
-                values[name] = np.empty(shape, dtype) if empty else np.memmap(path, dtype, "r", offset, shape)
-    except (SafetensorError, OSError, KeyError) as error:
+        with safe_open(path, framework="np"):
+            pass
+        # Mapped through one handle: a writer may put another file at this path in the meantime.
+        with path.open("rb") as file:
+            raw = file.read(8)
+            raw += file.read(int.from_bytes(raw, "little"))
+            entries = json.loads(raw[8:])
+            text = (entries.pop("__metadata__", None) or {}).get("artifact", "")
+            values: dict[str, NDArray[Any]] = {}
+            for name, entry in entries.items():
+                shape, dtype = tuple(entry["shape"]), _DTYPES[entry["dtype"]]
+                offset = len(raw) + entry["data_offsets"][0]
+                values[name] = np.empty(shape, dtype) if 0 in shape else np.memmap(file, dtype, "r", offset, shape)
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
         raise InvalidInput(path, field="file", seen=error, expected="a whole safetensors file", next_step=REBUILD) from error
-    return text, values
+    return raw, text, values
 
 
 def _header(path: Path, schema: Schema, text: str) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads(text)
         kind, version = header["kind"], header["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(path, field="header", seen="none", expected="kind, version, hash, provenance") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        expected = "kind, version, hash, provenance"
+        raise InvalidInput(path, field="header", seen=text[:80] or "none", expected=expected, next_step=REBUILD) from error
     if (kind, version) != (schema.kind, schema.version):
         expected = f"{schema.kind} version {schema.version}"
         raise InvalidInput(path, field="schema", seen=f"{kind} version {version}", expected=expected, next_step=REBUILD)
@@ -342,9 +397,9 @@ def _provenance(path: Path, header: Mapping[str, Any]) -> Provenance:
         ) from error
 
 
-def _same(path: Path, header: Mapping[str, Any], actual: str) -> None:
-    if header.get("sha256") != actual:
-        raise InvalidInput(path, field="sha256", seen=actual, expected=header.get("sha256"), next_step=REBUILD)
+def _same(path: Path, field: str, seen: object, expected: object) -> None:
+    if seen != expected:
+        raise InvalidInput(path, field=field, seen=f"SHA-256 {seen}", expected=f"SHA-256 {expected}", next_step=REBUILD)
 
 
 def _arrays_digest(schema: Schema, arrays: Mapping[str, NDArray[Any]], provenance: Provenance) -> str:
@@ -379,3 +434,22 @@ def _identity(schema: Schema, provenance: Provenance, content: object) -> dict[s
 
 def _table_digest(schema: Schema, records: list[dict[str, Any]], provenance: Provenance) -> str:
     return digest(_identity(schema, provenance, records))
+
+
+def _header_bytes(schema: Schema, shapes: Mapping[str, tuple[int, ...]], provenance: Provenance, sha: str) -> bytes:
+    """The one header of an artifact in the safetensors format: its length, and JSON padded to 8 bytes."""
+    artifact = json.dumps(_described(schema, provenance, sha), sort_keys=True)
+    entries: dict[str, Any] = {"__metadata__": {"artifact": artifact}}
+    end = 0
+    for name, shape in shapes.items():
+        dtype = np.dtype(schema.columns[name].dtype)
+        start, end = end, end + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        entries[name] = {"dtype": _TAGS[dtype.name], "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _table_bytes(schema: Schema, provenance: Provenance, sha: str, records: list[dict[str, Any]]) -> bytes:
+    body = {"artifact": _described(schema, provenance, sha), "rows": records}
+    return (json.dumps(body, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()

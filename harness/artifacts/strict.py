@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Strict(BaseModel):
-    """Base of all parameters: an unknown key or a value of another type is an error, never a guess."""
+    """Base of all parameters: an unknown key, a value of another type, NaN or Inf is an error, never a guess."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 Unit = Annotated[float, Field(ge=0, le=1)]

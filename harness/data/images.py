@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,11 @@ from numpy.typing import NDArray
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.params import ReaderData, ScenesData
 from harness.data import draws, scenes, sprites
+
+# What a reader may be called; both are timm's reader of image folders.
+READERS = ("", "folder")
+# What Pillow turns into RGB without clipping: 16-bit and floating-point images are not among them.
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,9 @@ class Images:
         return len(self.label)
 
     def part(self, start: int, stop: int) -> Images:
-        """Images start to stop, numbered from 0."""
+        """Images start to stop, numbered from 0. Raises InvalidInput when there are not that many."""
+        if not 0 <= start <= stop <= len(self):
+            raise InvalidInput("images", field="part", seen=f"{start} to {stop}", expected=f"within 0 to {len(self)}")
         return Images(self.label[start:stop], self.classes, lambda index: self.read(np.asarray(index) + start))
 
     def batches(self, size: int) -> Iterator[NDArray[np.uint8]]:
@@ -40,9 +48,13 @@ class Images:
 def load(data: ScenesData | ReaderData, split: str, count: int, seed: int) -> Images:
     """The first `count` images of a split ("train" or "validation") in an order drawn from the seed.
 
-    Scenes are composed when they are read, so any count is there. Raises InvalidInput when a reader has fewer images, and
-    MissingArtifact when its folder is not set or not there.
+    Scenes are composed when they are read, so any count is there. Files are decoded when they are read: turned as their EXIF
+    orientation says, converted to RGB, or refused with InvalidInput.
+    Raises InvalidInput for an unknown split or reader, a reader with fewer images and splits of different classes, and
+    MissingArtifact when the folder is not set or not there.
     """
+    if split not in ("train", "validation"):
+        raise InvalidInput("images", field="split", seen=split, expected="train or validation")
     return _scenes(data, split, count) if isinstance(data, ScenesData) else _reader(data, split, count, seed)
 
 
@@ -63,37 +75,64 @@ def _scenes(data: ScenesData, split: str, count: int) -> Images:
 
 
 def _reader(data: ReaderData, split: str, count: int, seed: int) -> Images:
+    folder = _folder(data, split)
+    # Labels are numbers of a folder's classes: those of two splits agree only if their folders do.
+    if split == "validation" and folder.class_to_idx != (other := _folder(data, "train").class_to_idx):
+        lacking = sorted(set(folder.class_to_idx) ^ set(other))
+        seen = f"{len(folder.class_to_idx)} classes, in one split only {lacking[:5]}"
+        raise InvalidInput(folder.root, field=f"classes of {split}", seen=seen, expected=f"the {len(other)} of train")
+    total = len(folder)
+    if count > total:
+        raise InvalidInput(folder.root, field=f"images of {split}", seen=total, expected=f"at least {count}")
+    chosen = [folder.samples[i] for i in draws.permutation(seed, f"images/{split}", total)[:count]]
+
+    def read(index: NDArray[np.integer]) -> NDArray[np.uint8]:
+        return np.stack([_decode(Path(chosen[i][0]), data) for i in index])
+
+    return Images(np.array([label for _, label in chosen], np.int64), len(folder.class_to_idx), read)
+
+
+def _folder(data: ReaderData, split: str) -> Any:
+    """timm's reader of one split: samples, (path, class number) each, and class_to_idx."""
     if not data.root or not Path(data.root).is_dir():
         raise MissingArtifact(
             data.root or "data.root",
             "the profile's images are not there",
             next_step="set profiles.<profile>.data.root in params.yaml to the folder with the train and validation splits",
         )
+    if data.reader not in READERS:
+        # timm takes a name that it does not know for a folder, and others fetch what is not there.
+        expected = f"{' or '.join(map(repr, READERS))}: a folder per split, in it one per class"
+        raise InvalidInput("params.yaml", field="data.reader", seen=data.reader, expected=expected)
     from timm.data import create_dataset
 
     name = data.train_split if split == "train" else data.validation_split
-    dataset: Any = create_dataset(data.reader, root=data.root, split=name)
-    total = len(dataset)
-    if count > total:
-        raise InvalidInput(data.root, field=f"images of {name}", seen=total, expected=f"at least {count}")
-    order = draws.permutation(seed, f"images/{split}", total)[:count]
-    paths = [dataset.reader.samples[i] for i in order]
-
-    def read(index: NDArray[np.integer]) -> NDArray[np.uint8]:
-        return np.stack([_decode(dataset, int(order[i]), data) for i in index])
-
-    label = np.array([target for _, target in paths], np.int64)
-    return Images(label, int(label.max()) + 1, read)
-
-
-def _decode(dataset: Any, index: int, data: ReaderData) -> NDArray[np.uint8]:
-    from PIL import Image, UnidentifiedImageError
-    from torchvision.transforms import v2
-
     try:
-        image = dataset[index][0].convert("RGB")
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise InvalidInput(dataset.filename(index), field="image", seen=error, expected="a whole image file") from error
-    crop = v2.Compose([v2.Resize(data.resize, interpolation=v2.InterpolationMode.BICUBIC), v2.CenterCrop(data.size)])
-    result: Image.Image = crop(image)
-    return np.asarray(result)
+        reader: Any = create_dataset(data.reader, root=data.root, split=name).reader
+    except RuntimeError as error:
+        raise InvalidInput(data.root, field=f"images of {split}", seen=error, expected="a folder per class") from error
+    if Path(reader.root).samefile(data.root):
+        # timm falls back to the root: every split would be all images.
+        raise MissingArtifact(
+            Path(data.root) / name, f"the {split} split is not there", next_step=f"set data.{split}_split to its folder's name"
+        )
+    return reader
+
+
+def _decode(path: Path, data: ReaderData) -> NDArray[np.uint8]:
+    """Pixels of a file, (size, size, 3): upright, in colour, the shorter side resized, the centre cropped."""
+    from PIL import Image, ImageOps
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as transform
+
+    # timm's data set would put the next image in the place of one that it cannot decode.
+    try:
+        with Image.open(path) as file:
+            mode = file.mode
+            image = ImageOps.exif_transpose(file).convert("RGB")
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        raise InvalidInput(path, field="image", seen=error, expected="a whole image file") from error
+    if mode not in MODES:
+        raise InvalidInput(path, field="image", seen=f"mode {mode}", expected=f"8 bits a channel: {', '.join(MODES)}")
+    resized = transform.resize(image, [data.resize], interpolation=InterpolationMode.BICUBIC)
+    return np.asarray(transform.center_crop(resized, [data.size]))

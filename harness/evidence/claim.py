@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import pytest
 
@@ -53,13 +54,19 @@ def claim(
     """Make a pytest function a claim. It returns a Decision, or several that must all hold, and may use the fixtures source,
     reading and margin. Called directly it is the plain function.
 
-    Raises InvalidInput on an id that is not lower-case words joined by dashes, and on an empty field.
+    Raises InvalidInput on an id that is not lower-case words joined by dashes, an empty field, an unknown word, or a
+    margin that is not finite.
     """
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9-]+)?", id):
         raise InvalidInput("claim", field="id", seen=id, expected="lower-case words joined by dashes")
     for name, text in (("where", where), ("statement", statement), ("reading", reading)):
         if not text.strip():
             raise InvalidInput(f"claim {id}", field=name, seen="nothing", expected="a sentence")
+    for name, word, known in (("about", about, get_args(About)), ("published", published, get_args(Published))):
+        if word not in known:
+            raise InvalidInput(f"claim {id}", field=name, seen=word, expected=" or ".join(known))
+    if margin is not None and not math.isfinite(margin):
+        raise InvalidInput(f"claim {id}", field="margin", seen=margin, expected="a finite number")
     stated = Claim(id, where, statement, reading, margin, about, published)
 
     def mark(test: Test) -> Test:
@@ -91,9 +98,13 @@ class Reading:
     runs: int | None = None
 
     def note(self, path: Path | str, sha256: str) -> None:
-        """Remember an artifact and its SHA-256."""
-        self.artifacts[str(path)] = sha256
+        """Remember an artifact and its SHA-256. Raises InvalidInput when it has another than before."""
+        if self.artifacts.setdefault(str(path), sha256) != sha256:
+            before = self.artifacts[str(path)]
+            raise InvalidInput(path, field="sha256", seen=sha256, expected=before, next_step="let dvc repro end first")
 
     def replicates(self, runs: int) -> None:
-        """Remember the number of pre-training runs; the fewest count."""
+        """Remember the number of pre-training runs; the fewest count. Raises InvalidInput below 1."""
+        if runs < 1:
+            raise InvalidInput(self.source, field="replicates", seen=runs, expected="at least 1")
         self.runs = runs if self.runs is None else min(self.runs, runs)

@@ -6,6 +6,9 @@ A refuted claim fails, a broken artifact is an error, and where nothing may be d
 from __future__ import annotations
 
 import json
+import math
+import re
+import tempfile
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.artifacts.errors import BadEnvironment, HarnessError, InvalidInput, MissingArtifact
 from harness.evidence.claim import Claim, Reading, undecided
 
 if TYPE_CHECKING:
@@ -21,16 +24,18 @@ if TYPE_CHECKING:
     from harness.evidence.record import Record
     from harness.evidence.reversals import Reversal
 
+# What is skipped has categories of its own: pytest's summary of "skipped" gives all of them the first one's word.
 _LETTERS = {
     "SUPPORTED": ("passed", "S"),
     "REFUTED": ("failed", "R"),
-    "INCONCLUSIVE": ("skipped", "I"),
-    "MISSING": ("skipped", "M"),
-    "UNCALIBRATED": ("skipped", "U"),
-    "NO_EVIDENCE": ("skipped", "N"),
+    "INCONCLUSIVE": ("inconclusive", "I"),
+    "MISSING": ("missing", "M"),
+    "UNCALIBRATED": ("uncalibrated", "U"),
+    "NO_EVIDENCE": ("no_evidence", "N"),
     "INVALID": ("error", "X"),
 }
-_COLOURS = {"passed": {"green": True}, "failed": {"red": True}, "error": {"red": True}, "skipped": {"yellow": True}}
+_COLOURS = {"SUPPORTED": {"green": True}, "REFUTED": {"red": True}, "INVALID": {"red": True}}
+_YELLOW = {"yellow": True}
 _NUMBERS = ("SUPPORTED", "REFUTED", "INCONCLUSIVE")
 _RUNS = 3
 
@@ -50,24 +55,34 @@ class _NothingToDecide(Exception):
 class _Desk:
     """Where one pytest process keeps its claims, by node id, and the records of those that were decided."""
 
-    def __init__(self, reversals: dict[tuple[str, str], Reversal]) -> None:
-        self.reversals = reversals
+    def __init__(self, sources: Sequence[str]) -> None:
+        self.sources = sources
+        self.reversals: dict[tuple[str, str], Reversal] = {}
+        self.problem = ""
         self.registered: dict[str, tuple[dict[str, Any], str]] = {}
         self.records: dict[str, Record] = {}
         self.crashed: set[str] = set()
+        self.unwritten = ""
+        # Workers put here what they collected, before any of them can crash.
+        self.folder: tempfile.TemporaryDirectory[str] | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the records of reports that come from here or from workers; a teardown's comes last and counts."""
+        record = _sent(report)
+        if record is not None:
+            self.records[report.nodeid] = record
 
     def all_records(self) -> list[Record]:
         """One record for each registered claim and source; one that gave none says why."""
         from harness.evidence.record import Record
 
-        records = []
         for nodeid, (stated, source) in self.registered.items():
-            if nodeid not in self.records:
+            if nodeid in self.crashed or nodeid not in self.records:
                 reason = "the worker crashed" if nodeid in self.crashed else "not run: the session ended before it"
                 told = {name: stated[name] for name in ("id", "statement", "where", "reading")}
                 self.records[nodeid] = Record(**told, source=source, state="INVALID", reason=reason)
-            records.append(self.records[nodeid])
-        return sorted(records, key=lambda r: (r.source, r.id))
+        return sorted((self.records[nodeid] for nodeid in self.registered), key=lambda r: (r.source, r.id))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -79,28 +94,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Read the reversals."""
-    from harness.evidence import reversals
+    """Check the options."""
+    sources = list(dict.fromkeys(config.getoption("source") or ["embedded"]))
+    for name in sources:
+        if not re.fullmatch("[a-z0-9_]+", name):
+            raise pytest.UsageError(f"--source {name}: expected published or a profile's name, of a-z, 0-9 and _")
+    path = config.getoption("verdicts")
+    if path and Path(path).is_dir():
+        raise pytest.UsageError(f"--verdicts {path}: is a folder, expected a file")
+    config.stash[_desk] = _Desk(sources)
+    config.pluginmanager.register(config.stash[_desk], "claims-desk")
 
-    named = config.getoption("reversals")
-    path = Path(named) if named else config.rootpath / "claims" / "reversals.toml"
-    try:
-        known = reversals.load(path) if named or path.is_file() else {}
-    except (InvalidInput, MissingArtifact) as error:
-        raise pytest.UsageError(str(error)) from error
-    config.stash[_desk] = _Desk(known)
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what workers left."""
+    desk = config.stash.get(_desk, None)
+    if desk is not None and desk.folder is not None:
+        desk.folder.cleanup()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each claim once for each source."""
     if _claim(metafunc.function) is not None:
-        sources = dict.fromkeys(metafunc.config.getoption("source") or ["embedded"])
-        metafunc.parametrize("source", list(sources), indirect=True)
+        metafunc.parametrize("source", metafunc.config.stash[_desk].sources, indirect=True)
 
 
 @pytest.fixture
 def source(request: pytest.FixtureRequest) -> str:
-    """What a claim is decided from: "published" or a profile's name."""
+    """What a claim is decided from: "published" or a profile's name. Raises InvalidInput outside of claims."""
+    if not hasattr(request, "param"):
+        raise InvalidInput(request.node.nodeid, field="source", seen="a test", expected="a claim: use it under @claim")
     name: str = request.param
     return name
 
@@ -122,21 +145,20 @@ def margin(request: pytest.FixtureRequest) -> float:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse two claims of one id, and reversals of no claim, before anything is deselected."""
-    places: dict[tuple[str, str], str] = {}
-    for item in items:
-        stated = _claim(getattr(item, "function", None))
-        if stated is not None:
-            key = (stated.id, _source(item))
-            if key in places:
-                raise pytest.UsageError(f"claim {stated.id} stands twice: {places[key]} and {item.nodeid}")
-            places[key] = item.nodeid
-    unknown = sorted({id for id, _ in config.stash[_desk].reversals} - {id for id, _ in places})
-    if unknown and places and _whole(config):
-        raise pytest.UsageError(f"reversals of claims that do not exist: {', '.join(unknown)}")
+    desk = config.stash[_desk]
+    try:
+        _check(session, desk, items)
+    except (HarnessError, pytest.UsageError) as error:
+        if not hasattr(config, "workerinput"):
+            raise pytest.UsageError(str(error)) from error
+        # A worker that raises is replaced by another that raises: the controller must say it.
+        desk.problem = str(error)
+        items.clear()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Remember what is to be decided; an xdist worker tells the controller, which collects nothing itself."""
     desk = session.config.stash[_desk]
@@ -144,15 +166,29 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         stated = _claim(getattr(item, "function", None))
         if stated is not None:
             desk.registered[item.nodeid] = (asdict(stated), _source(item))
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["claims"] = desk.registered
+    told = getattr(session.config, "workerinput", None)
+    if told is not None:
+        path = Path(told["claims"], told["workerid"])
+        path.write_text(json.dumps({"problem": desk.problem, "registered": desk.registered}))
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any, error: object) -> None:
-    """A worker is done or dead; any one that lived to tell knows all claims."""
-    told = getattr(node, "workeroutput", {}).get("claims", {})
-    node.config.stash[_desk].registered.update({nodeid: (stated, source) for nodeid, (stated, source) in told.items()})
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker where to leave what it collects."""
+    desk = node.config.stash[_desk]
+    if desk.folder is None:
+        desk.folder = tempfile.TemporaryDirectory(prefix="claims-")
+    node.workerinput["claims"] = desk.folder.name
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None:
+    """Read what a worker collected, before it runs any of it."""
+    desk = node.config.stash[_desk]
+    told = json.loads(Path(desk.folder.name, node.workerinput["workerid"]).read_text())
+    if told["problem"]:
+        raise pytest.UsageError(told["problem"])
+    desk.registered.update({nodeid: (stated, source) for nodeid, (stated, source) in told["registered"].items()})
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -169,8 +205,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         return
     from harness.evidence.decide import State
 
-    shown = "shows a plot and prints no numbers" if stated.published == "plot" else "shows nothing of it"
-    raise _NothingToDecide(undecided(State.NO_EVIDENCE, f"the paper {shown}"))
+    shown = "the paper shows a plot, no numbers" if stated.published == "plot" else "the paper prints nothing"
+    raise _NothingToDecide(undecided(State.NO_EVIDENCE, shown))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -185,29 +221,29 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     parts = [answer] if isinstance(answer, Decision) else answer
     if not isinstance(parts, Sequence) or not all(isinstance(part, Decision) for part in parts):
         raise InvalidInput(pyfuncitem.nodeid, field="return value", seen=repr(answer), expected="a Decision, or several")
-    pyfuncitem.stash[_decision] = all_of(parts)
+    pyfuncitem.stash[_decision] = _plain(pyfuncitem.nodeid, all_of(parts))
     return True
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a claim's decision, or what kept it from one, into the test's outcome and its record."""
     report = yield
     stated = _claim(getattr(item, "function", None))
-    if stated is None or call.when == "teardown" or (call.when == "setup" and call.excinfo is None):
+    if stated is None or (call.when != "call" and call.excinfo is None):
         return report
-    decision = _decided(item, call)
-    record = _record(stated, item, decision)
+    # A claim is expected to fail by the reversals alone, never by a mark.
+    if hasattr(report, "wasxfail"):
+        del report.wasxfail
+    record = _record(stated, item, _decided(item, call))
     text = _text(record)
     state = record.state
     report.outcome = "failed" if state in ("REFUTED", "INVALID") else "passed" if state == "SUPPORTED" else "skipped"
-    # A foreign exception keeps its traceback; everything else is told in the verdict's words.
-    known = call.excinfo is None or call.excinfo.errisinstance((InvalidInput, MissingArtifact, _NothingToDecide))
     if report.outcome == "skipped":
         report.longrepr = (str(item.path), (item.location[1] or 0) + 1, text)
-    elif known:
+    elif call.excinfo is None or _has_words(call.excinfo.value):
         report.longrepr = text if report.outcome == "failed" else None
     reversal = item.config.stash[_desk].reversals.get((stated.id, record.source))
     if reversal is not None and state == "REFUTED":
@@ -216,74 +252,71 @@ def pytest_runtest_makereport(
     elif reversal is not None and state in _NUMBERS:
         report.outcome = "failed"
         report.longrepr = f"the reversal of {reversal.date} ({reversal.evidence}) no longer holds\n{text}"
-    report.user_properties = [*report.user_properties, ("verdict", json.dumps(asdict(record)))]
+    report.user_properties = [*report.user_properties, ("verdict", json.dumps(asdict(record), allow_nan=False))]
     return report
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
     """A letter and a word for each state."""
     record = _sent(report)
     if record is None:
         return None
     if hasattr(report, "wasxfail"):
-        return "xfailed", "V", ("REVERSED", {"yellow": True})
+        return "xfailed", "V", ("REVERSED", _YELLOW)
     category, letter = _LETTERS[record.state]
     if report.failed and category not in ("failed", "error"):
         return "failed", "F", (f"{record.state}, REVERSAL GONE", {"red": True})
-    return category, letter, (record.state, _COLOURS[category])
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Keep the records of reports that come from here or from workers."""
-    record = _sent(report)
-    if record is not None and _current is not None:
-        _current.records[report.nodeid] = record
-
-
-# Reports reach the controller without its configuration.
-_current: _Desk | None = None
-
-
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """From here on reports belong to this session."""
-    global _current
-    _current = session.config.stash[_desk]
+    return category, letter, (record.state, _COLOURS.get(record.state, _YELLOW))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the verdicts; nothing decided and something missing is not a success."""
-    if hasattr(session.config, "workerinput"):
+    config = session.config
+    desk = config.stash[_desk]
+    if hasattr(config, "workerinput") or config.option.collectonly or session.exitstatus == pytest.ExitCode.USAGE_ERROR:
         return
-    records = session.config.stash[_desk].all_records()
-    path = session.config.getoption("verdicts")
+    path = config.getoption("verdicts")
     if path:
         from harness.evidence.record import write
 
-        write(Path(path), records)
-    if session.exitstatus == pytest.ExitCode.OK and _nothing_measured(records):
+        try:
+            write(Path(path), desk.all_records())
+        except (BadEnvironment, OSError) as error:
+            desk.unwritten = f"verdicts not written: {error}"
+            session.exitstatus = BadEnvironment.exit_code
+    if session.exitstatus == pytest.ExitCode.OK and desk.registered and _nothing_measured(desk.all_records()):
         session.exitstatus = MissingArtifact.exit_code
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """The verdict table."""
-    records = config.stash[_desk].all_records()
-    if not records:
+    """The verdict table, and why claims have no number."""
+    desk = config.stash[_desk]
+    if desk.unwritten:
+        terminalreporter.write_line(desk.unwritten, red=True)
+    if not desk.registered or config.option.collectonly:
         return
+    records = desk.all_records()
     terminalreporter.section("verdicts")
     rows = [_row(record) for record in records]
     head = ("verdict", "claim", "estimate", "95 % interval", "margin", "n", "source", "statement")
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head) - 1)]
     terminalreporter.write_line("  ".join(text.ljust(width) for text, width in zip(head, [*widths, 0], strict=True)))
     for record, row in zip(records, rows, strict=True):
-        terminalreporter.write(row[0].ljust(widths[0]), **_COLOURS[_LETTERS[record.state][0]])
+        terminalreporter.write(row[0].ljust(widths[0]), **_COLOURS.get(record.state, _YELLOW))
         rest = zip(row[1:], [*widths[1:], 0], strict=True)
         terminalreporter.write_line("  " + "  ".join(text.ljust(width) for text, width in rest))
     if any(record.provisional for record in records):
         terminalreporter.write_line(f"* provisional: about methods, from fewer than {_RUNS} pre-training runs of each")
     counts = {state: sum(record.state == state for record in records) for state in _LETTERS}
     terminalreporter.write_line(", ".join(f"{count} {state}" for state, count in counts.items() if count))
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for record in records:
+        if record.state not in _NUMBERS:
+            alike.setdefault((record.state, record.source, _one_line(record.reason)), []).append(record.id)
+    for (state, source, reason), ids in alike.items():
+        terminalreporter.write_line(f"{state} {', '.join(ids)} ({source}): {reason}")
     if _nothing_measured(records):
         terminalreporter.write_line("nothing could be decided: run dvc repro, then pytest claims")
 
@@ -303,9 +336,57 @@ def _source(item: pytest.Item) -> str:
     return source
 
 
-def _whole(config: pytest.Config) -> bool:
-    """Whether folders were asked for, not single files or tests: then all claims of the folder are there."""
-    return all(Path(config.invocation_params.dir, arg.split("::")[0]).is_dir() and "::" not in arg for arg in config.args)
+def _check(session: pytest.Session, desk: _Desk, items: Sequence[pytest.Item]) -> None:
+    """Find the claims among the items and read the reversals. Raises UsageError, InvalidInput, MissingArtifact."""
+    config = session.config
+    places: dict[tuple[str, str], str] = {}
+    for item in items:
+        stated = _claim(getattr(item, "function", None))
+        if stated is not None:
+            key = (stated.id, _source(item))
+            if key in places:
+                raise pytest.UsageError(f"claim {stated.id} stands twice: {places[key]} and {item.nodeid}")
+            places[key] = item.nodeid
+    named = config.getoption("reversals")
+    path = Path(named) if named else config.rootpath / "claims" / "reversals.toml"
+    if not named and not (places and path.is_file()):
+        return
+    from harness.evidence import reversals
+
+    desk.reversals = reversals.load(path)
+    unknown = sorted({id for id, _ in desk.reversals} - {id for id, _ in places})
+    if unknown and places and not session.testsfailed and _whole(config, path):
+        raise pytest.UsageError(f"{path}: reversals of claims that do not exist: {', '.join(unknown)}")
+
+
+def _whole(config: pytest.Config, reversals: Path) -> bool:
+    """Whether a folder with all claims was collected, and no file in it was left out."""
+    if any(config.getoption(name, None) for name in ("lf", "ignore", "ignore_glob")):
+        return False
+    claims = [folder.resolve() for folder in (config.rootpath / "claims", reversals.parent) if folder.is_dir()]
+    asked = [Path(config.invocation_params.dir, arg).resolve() for arg in config.args if "::" not in arg]
+    return any(folder.is_relative_to(path) for path in asked if path.is_dir() for folder in claims)
+
+
+def _plain(where: str, decision: Decision) -> Decision:
+    """The decision with Python's own numbers. Raises InvalidInput where one is not finite, or a verdict has none."""
+    numbers = [decision.estimate, decision.margin, *(decision.interval or ())]
+    if any(number is not None and not math.isfinite(number) for number in numbers):
+        raise InvalidInput(where, field="decision", seen=numbers, expected="finite numbers")
+    if decision.state in ("SUPPORTED", "REFUTED") and (decision.estimate is None or decision.interval is None):
+        raise InvalidInput(where, field="decision", seen=f"{decision.state} by no number", expected="estimate and interval")
+    return replace(
+        decision,
+        estimate=None if decision.estimate is None else float(decision.estimate),
+        interval=None if decision.interval is None else (float(decision.interval[0]), float(decision.interval[1])),
+        margin=None if decision.margin is None else float(decision.margin),
+        n=None if decision.n is None else int(decision.n),
+    )
+
+
+def _has_words(error: BaseException) -> bool:
+    """Whether the error is told in the verdict's words; a foreign one keeps its traceback."""
+    return isinstance(error, HarnessError | _NothingToDecide | pytest.skip.Exception | pytest.xfail.Exception)
 
 
 def _decided(item: pytest.Item, call: pytest.CallInfo[None]) -> Decision:
@@ -316,10 +397,12 @@ def _decided(item: pytest.Item, call: pytest.CallInfo[None]) -> Decision:
     error = call.excinfo.value
     if isinstance(error, _NothingToDecide):
         return error.decision
-    if isinstance(error, MissingArtifact):
+    if isinstance(error, MissingArtifact) and call.when != "teardown":
         return undecided(State.MISSING, str(error))
-    if isinstance(error, InvalidInput):
+    if isinstance(error, HarnessError):
         return undecided(State.INVALID, str(error))
+    if isinstance(error, pytest.skip.Exception | pytest.xfail.Exception):
+        return undecided(State.INVALID, f"a claim is not skipped or expected to fail ({error}): decide, or say what is missing")
     return undecided(State.INVALID, f"{type(error).__name__}: {error}")
 
 
@@ -343,15 +426,15 @@ def _record(stated: Claim, item: pytest.Item, decision: Decision) -> Record:
         n=decision.n,
         unit=decision.unit,
         provisional=by_number and stated.about == "methods" and few and seen.source != "published",
-        provenance={"artifacts": dict(sorted(seen.artifacts.items())), "runs": seen.runs},
+        provenance={"artifacts": dict(sorted(seen.artifacts.items())), "replicates": seen.runs},
     )
 
 
 def _sent(report: Any) -> Record | None:
-    from harness.evidence.record import Record
-
     for name, text in getattr(report, "user_properties", ()):
         if name == "verdict":
+            from harness.evidence.record import Record
+
             row = json.loads(text)
             return Record(**(row | {"interval": row["interval"] and tuple(row["interval"])}))
     return None
@@ -364,9 +447,18 @@ def _text(record: Record) -> str:
         f"  reading: {record.reading}",
         f"  {record.reason}",
     ]
+    if record.estimate is not None:
+        _, _, *numbers = _row(record)[:6]
+        lines.append("  estimate {}, interval {}, margin {}, n = {}".format(*numbers))
     artifacts = record.provenance.get("artifacts", {})
     lines += [f"  read: {path} {sha[:12]}" for path, sha in artifacts.items()]
+    if record.provenance.get("replicates") is not None:
+        lines.append(f"  pre-training replicates: {record.provenance['replicates']}")
     return "\n".join(lines)
+
+
+def _one_line(reason: str) -> str:
+    return "; ".join(line.strip() for line in reason.splitlines() if line.strip())
 
 
 def _row(record: Record) -> tuple[str, ...]:

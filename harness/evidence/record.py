@@ -18,7 +18,7 @@ class Record:
 
     estimate, interval, margin: in the unit of the estimate; n, unit: what was resampled; None where no number decided.
     provisional: a verdict about methods from fewer than three pre-training runs. provenance: artifacts read, by path with
-    their SHA-256, and the number of pre-training runs ("runs").
+    their SHA-256, and the number of pre-training replicates.
     """
 
     id: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,19 +19,27 @@ def build(name: str, *, seed: int = 0, positions: str | None = None, **kwargs: A
     """A timm backbone without classifier, in evaluation mode, its random weights drawn from the seed.
 
     name, kwargs: as for timm.create_model, e.g. "vit_base_patch16_224".
-    positions: how a ViT starts: "sincos" (fixed 2-D sine-cosine, Xavier-uniform projections: MAE and MoCo-v3) or
-    None and "learned" (timm's own initialisation: DINO).
-    Raises InvalidInput with the nearest names for a network that timm does not know.
+    positions: how a ViT that will be trained starts: "sincos" (fixed 2-D sine-cosine: MAE and MoCo-v3) or "learned" (DINO),
+    both with Xavier-uniform projections, whose scale fits any width; None leaves timm's initialisation.
+    torch's generator is seeded and goes on from there: what is drawn next depends on the seed too.
+    Raises InvalidInput with the nearest names for a network that timm does not know, and for options or positions that do not
+    go with it.
     """
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[0]}*")[:5]
-        raise InvalidInput("params.yaml", field="architectures.*.name", seen=name, expected=f"a timm model, such as {near}")
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        expected = f"{' or '.join(near)}?" if near else "one of timm.list_models()"
+        raise InvalidInput("params.yaml", field="architectures.*.name", seen=name, expected=expected)
     if positions not in (None, "sincos", "learned"):
         raise InvalidInput("params.yaml", field="positions", seen=positions, expected="sincos or learned")
     torch.manual_seed(seed)
-    network = timm.create_model(name, pretrained=False, num_classes=0, **kwargs).eval()
-    if positions == "sincos":
-        MaskedVisionTransformerTIMM(vit=network, pos_embed_initialization="sincos")
+    try:
+        network = timm.create_model(name, pretrained=False, num_classes=0, **kwargs).eval()
+        if positions is not None:
+            MaskedVisionTransformerTIMM(vit=network, pos_embed_initialization="sincos" if positions == "sincos" else "learn")
+    # timm and lightly tell a wrong option, and a network that has no positions, by whatever fails first.
+    except (TypeError, ValueError, AssertionError, AttributeError, RuntimeError, ArithmeticError) as error:
+        seen = f"{kwargs}, positions {positions}: {type(error).__name__} {error}"
+        raise InvalidInput("params.yaml", field="architectures.*.options", seen=seen, expected=f"what {name} takes") from error
     return network
 
 

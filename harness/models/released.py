@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,30 @@ _WHERE = {
     "msn": (("target_encoder",), "module."),
 }
 # What a released file holds beside the backbone and may be left out without a word.
-_BESIDE = {"plain": (), "mae": (), "moco_v3": ("head.",), "dino": (), "msn": ("fc.",)}
+_BESIDE: dict[str, tuple[str, ...]] = {"plain": (), "mae": (), "moco_v3": ("head.",), "dino": (), "msn": ("fc.",)}
+# What torch and safetensors were seen to raise on files with random bytes: almost anything.
+_BROKEN = (
+    SafetensorError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    struct.error,
+)
 
 
 def load(released: Released, network: nn.Module) -> None:
     """Put released weights into the network.
 
     Raises MissingArtifact when the file is not there; InvalidInput when its SHA-256 is not set or another, when it holds
-    anything but tensors, when its layout is another, or when it lacks any tensor of the backbone.
+    anything but tensors and plain values, when its layout is another, or when its backbone lacks a tensor of the network, has
+    one of another shape or one more. The network is then as it was. Nothing in the file is ever executed.
     """
     path = Path(released.file)
     if not path.is_file():
@@ -45,8 +62,8 @@ def load(released: Released, network: nn.Module) -> None:
     keys, prefix = _WHERE[released.layout]
     for key in keys:
         if not isinstance(content, Mapping) or key not in content:
-            seen = sorted(map(str, content))[:10] if isinstance(content, Mapping) else type(content).__name__
-            raise InvalidInput(path, field=f"layout {released.layout}", seen=seen, expected=f"a dictionary with {key!r}")
+            held = sorted(map(str, content))[:10] if isinstance(content, Mapping) else type(content).__name__
+            raise InvalidInput(path, field=f"layout {released.layout}", seen=held, expected=f"a dictionary with {key!r}")
         content = content[key]
     if not isinstance(content, Mapping):
         raise InvalidInput(path, field=f"layout {released.layout}", seen=type(content).__name__, expected="named tensors")
@@ -54,19 +71,27 @@ def load(released: Released, network: nn.Module) -> None:
     found = {
         name.removeprefix(prefix): tensor
         for name, tensor in content.items()
-        if isinstance(tensor, Tensor) and name.startswith(prefix) and not name.removeprefix(prefix).startswith(beside or "\0")
+        if isinstance(name, str) and name.startswith(prefix) and not name.removeprefix(prefix).startswith(beside)
     }
     _fit(path, found, network)
 
 
-def _fit(path: Path, found: Mapping[str, Tensor], network: nn.Module) -> None:
+def _fit(path: Path, found: Mapping[str, Any], network: nn.Module) -> None:
     expected = network.state_dict()
-    fits = {name for name, tensor in expected.items() if name in found and found[name].shape == tensor.shape}
+    fits = {name for name, tensor in expected.items() if name in found and _alike(found[name], tensor)}
     missing, extra = sorted(set(expected) - fits), sorted(set(found) - set(expected))
     if missing or extra:
-        seen = f"{len(fits)} of {len(expected)} tensors; missing or of another shape {missing[:3]}, unknown {extra[:3]}"
+        seen = (
+            f"{len(fits)} of {len(expected)} tensors; missing or of another shape {missing[:3]}, "
+            f"unknown {extra[:3]}{' and more' if len(extra) > 3 else ''}"
+        )
         raise InvalidInput(path, field="backbone", seen=seen, expected="exactly the tensors of the architecture")
     network.load_state_dict(dict(found), strict=True)
+
+
+def _alike(found: Any, tensor: Tensor) -> bool:
+    kinds = isinstance(found, Tensor) and found.is_floating_point() == tensor.is_floating_point()
+    return kinds and found.shape == tensor.shape
 
 
 def _read(path: Path) -> Any:
@@ -74,10 +99,22 @@ def _read(path: Path) -> Any:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except _BROKEN as error:
         raise InvalidInput(
-            path, field="file", seen=str(error).split("\n")[0], expected="a whole file that holds only tensors"
+            path,
+            field="file",
+            seen=_reason(error),
+            expected="a whole file that holds only tensors",
+            next_step="check it against its authors' SHA-256; code in a file is never run, so of one that holds more than "
+            "tensors save the tensors alone",
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The line that says what is wrong: torch's own first line advises to run what the file says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if "GLOBAL" in line or "WeightsUnpickler error" in line]
+    return f"{type(error).__name__}: {(named or lines or [''])[0]}"[:300]
 
 
 def _sha256(path: Path) -> str:

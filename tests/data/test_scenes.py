@@ -9,6 +9,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from harness.artifacts import params
+from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.data import draws, scenes, sprites
 
@@ -64,6 +66,36 @@ def test_raw_pixels_are_far_from_the_ceiling(train, validation):
     flat = lambda world: world.image.reshape(len(world.image), -1).astype(np.float32)  # noqa: E731
     knn = KNeighborsClassifier(20).fit(flat(train), train.label[:, 0])
     assert 0.2 < knn.score(flat(validation), validation.label[:, 0]) < 0.65
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    """The world that the embedded profile measures, as many scenes of it as its k-NN has."""
+    profile = params.load(ROOT / "params.yaml").of("embedded")
+    sizes = {"train": profile.extract.bank, "validation": profile.extract.queries}
+    return {
+        split: scenes.compose(sprites.load(profile.data.sprites, split), profile.data.world, split, np.arange(n))
+        for split, n in sizes.items()
+    }
+
+
+def test_class_cannot_be_read_from_the_factors_of_the_embedded_profile(embedded):
+    train, validation = embedded["train"], embedded["validation"]
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(factors(train), train.label[:, 0])
+    accuracy = probe.score(factors(validation), validation.label[:, 0])
+    assert abs(accuracy - 0.1) < 3 * np.sqrt(0.09 / len(validation.image))
+    # The same model does read what the factors hold: whether the background is dark, from its colours.
+    dark = [world.background.mean((1, 2)) < 127.5 for world in (train, validation)]
+    reader = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(factors(train), dark[0])
+    assert reader.score(factors(validation), dark[1]) > 0.99
+
+
+def test_raw_pixels_leave_a_quarter_of_the_embedded_profiles_images_wrong(embedded):
+    train, validation = embedded["train"], embedded["validation"]
+    flat = lambda world: world.image.reshape(len(world.image), -1).astype(np.float32)  # noqa: E731
+    knn = KNeighborsClassifier(20, algorithm="brute").fit(flat(train), train.label[:, 0])
+    # And the task can be done at all: twice as well as chance.
+    assert 0.2 < knn.score(flat(validation), validation.label[:, 0]) < 0.75
 
 
 def test_flip_mirrors_the_object_only():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import textwrap
@@ -12,8 +13,12 @@ import pytest
 
 from harness.artifacts.errors import InvalidInput
 from harness.evidence import record
-from harness.evidence.claim import claim, undecided
+from harness.evidence.claim import Reading, claim, undecided
 from harness.evidence.decide import State
+
+# A run inside this process forgets what it imported itself: loaded here, these are loaded once.
+for _slow in ("scipy.stats", "statsmodels.stats.multitest"):
+    importlib.import_module(_slow)
 
 PRELUDE = """
 import os
@@ -82,14 +87,16 @@ EXPECTED = {
 
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> Any:
-    """Run pytest on a file of claims in its own process; the plugin is loaded as the project loads it."""
+    """Run pytest on a file of claims; the plugin is loaded as the project loads it. Workers need their own processes."""
 
     def go(body: str, *arguments: str) -> pytest.RunResult:
         pytester.makeini("[pytest]\naddopts = -p harness.evidence.plugin\nfilterwarnings = error\n")
         folder = pytester.path / "claims"
         folder.mkdir(exist_ok=True)
         (folder / "test_made_up.py").write_text(PRELUDE + textwrap.dedent(body))
-        return pytester.runpytest_subprocess("claims", "-p", "no:cacheprovider", *arguments)
+        own = "-n" in arguments or "--own-process" in arguments
+        start = pytester.runpytest_subprocess if own else pytester.runpytest_inprocess
+        return start("claims", "-p", "no:cacheprovider", *(word for word in arguments if word != "--own-process"))
 
     return go
 
@@ -100,7 +107,8 @@ def states(pytester: pytest.Pytester, name: str = "v.json") -> dict[tuple[str, s
 
 def test_every_state_has_its_outcome_and_record(run: Any, pytester: pytest.Pytester) -> None:
     result = run(ALL, "--verdicts", "v.json", "-v")
-    result.assert_outcomes(passed=2, failed=1, errors=3, skipped=4)
+    kinds = {"passed": 2, "failed": 1, "errors": 3, "inconclusive": 1, "missing": 1, "uncalibrated": 1, "no_evidence": 1}
+    assert result.parseoutcomes() == kinds
     assert result.ret == 1
     assert {id: state for (_, id), state in states(pytester).items()} == EXPECTED
     found = re.findall(r"::test_(\w+)\[embedded\] (?:<- \S+ )?(\w+)", result.stdout.str().split("= ERRORS =")[0])
@@ -128,6 +136,7 @@ def test_a_refuted_claim_is_told_in_words_and_a_bug_with_its_traceback(run: Any)
     refuted = text.split("REFUTED fails")[1].split("____")[0]
     assert "Traceback" not in refuted
     assert "def test_fails" not in refuted
+    assert "estimate 0.1, interval [0.00405, 0.196], margin 0.5, n = 40 images" in refuted
     assert "return 1 / 0" in text
     assert "artifacts/y: sha256" in text
 
@@ -145,6 +154,7 @@ def test_the_table_has_a_row_per_claim_and_counts_states(run: Any) -> None:
     assert "40 images" in row
     assert "* provisional" in table
     assert "2 SUPPORTED, 1 REFUTED, 1 INCONCLUSIVE, 1 MISSING, 1 UNCALIBRATED, 1 NO_EVIDENCE, 3 INVALID" in table
+    assert "MISSING gone (embedded): artifacts/x: missing; not measured; next: run dvc repro" in table
 
 
 def test_the_verdict_file_is_the_same_however_many_workers(run: Any, pytester: pytest.Pytester) -> None:
@@ -166,6 +176,109 @@ def test_a_crashed_worker_still_leaves_a_record(run: Any, pytester: pytest.Pytes
     assert row.reason == "the worker crashed"
 
 
+def test_no_claim_is_lost_when_every_worker_dies(run: Any, pytester: pytest.Pytester) -> None:
+    body = "".join(f'@stated("dies-{i}")\ndef test_dies_{i}(): os._exit(3)\n' for i in range(4))
+    result = run(body, "-n", "2", "--max-worker-restart=0", "--verdicts", "v.json")
+    assert result.ret == 1
+    rows = record.read(pytester.path / "v.json")
+    assert [(row.id, row.state) for row in rows] == [(f"dies-{i}", "INVALID") for i in range(4)]
+    assert sorted(row.reason for row in rows) == ["not run: the session ended before it"] * 2 + ["the worker crashed"] * 2
+
+
+MARKED = """
+@pytest.mark.xfail(reason="hush")
+@stated("refuted")
+def test_refuted(margin): return exceeds(measured(0.1), margin)
+
+@pytest.mark.xfail(reason="hush")
+@stated("bug")
+def test_bug(): return 1 / 0
+
+@pytest.mark.xfail(reason="hush", run=False)
+@stated("not-run")
+def test_not_run(): return exceeds(measured(0.9), 0.5)
+
+@pytest.mark.skip(reason="hush")
+@stated("skipped")
+def test_skipped(): return exceeds(measured(0.9), 0.5)
+
+@stated("skips")
+def test_skips(): pytest.skip("hush")
+
+@stated("xfails")
+def test_xfails(): pytest.xfail("hush")
+"""
+
+
+def test_no_mark_hides_a_claim(run: Any, pytester: pytest.Pytester) -> None:
+    result = run(MARKED, "--verdicts", "v.json")
+    assert result.ret == 1
+    assert result.parseoutcomes() == {"failed": 1, "errors": 5}
+    found = {id: state for (_, id), state in states(pytester).items()}
+    invalid = dict.fromkeys(("bug", "not-run", "skipped", "skips", "xfails"), "INVALID")
+    assert found == {"refuted": "REFUTED"} | invalid
+
+
+def test_a_fixture_that_fails_afterwards_takes_the_verdict_back(run: Any, pytester: pytest.Pytester) -> None:
+    body = """
+    @pytest.fixture
+    def checked():
+        yield
+        raise InvalidInput("artifacts/y", field="sha256", seen="a", expected="b")
+
+    @stated("tampered")
+    def test_tampered(checked, margin): return exceeds(measured(0.9), margin)
+    """
+    assert run(body, "--verdicts", "v.json").ret == 1
+    [row] = record.read(pytester.path / "v.json")
+    assert (row.state, row.estimate) == ("INVALID", None)
+    assert "artifacts/y: sha256" in row.reason
+
+
+@pytest.mark.parametrize(
+    ("numbers", "state"),
+    [
+        ('float("nan"), (0.0, 1.0), 0.5', "INVALID"),
+        ('0.9, (0.0, float("inf")), 0.5', "INVALID"),
+        ("None, None, 0.5", "INVALID"),
+        ("np.float32(0.75), (np.float32(0.5), np.float64(1.0)), np.float64(0.25)", "SUPPORTED"),
+    ],
+)
+def test_numbers_are_finite_and_plain(run: Any, pytester: pytest.Pytester, numbers: str, state: str) -> None:
+    body = f"""
+    from harness.evidence.decide import Decision
+
+    @stated("numbers")
+    def test_numbers(): return Decision(State.SUPPORTED, {numbers}, np.int64(3), "x", "why")
+    """
+    assert run(body, "--verdicts", "v.json").ret == (state == "INVALID")
+    [row] = record.read(pytester.path / "v.json")
+    assert row.state == state
+    assert row.n == (None if state == "INVALID" else 3)
+
+
+def test_collecting_alone_decides_nothing(run: Any, pytester: pytest.Pytester) -> None:
+    result = run(ALL, "--collect-only", "--verdicts", "v.json")
+    assert result.ret == 0
+    assert " verdicts " not in result.stdout.str()
+    assert not (pytester.path / "v.json").exists()
+
+
+def test_verdicts_that_cannot_be_written_are_not_a_success(run: Any) -> None:
+    held = '@stated("held")\ndef test_held(margin): return exceeds(measured(0.9), margin)\n'
+    result = run(held, "--verdicts", "tox.ini/v.json")
+    assert result.ret == 14
+    assert "verdicts not written" in result.stdout.str()
+    assert "INTERNALERROR" not in result.stdout.str()
+    assert run(held, "--verdicts", "claims").ret == 4
+
+
+def test_a_source_is_a_plain_name(run: Any) -> None:
+    result = run(ALL, "--source", "Bad-Name")
+    assert result.ret == 4
+    assert "--source Bad-Name" in result.stderr.str()
+
+
 def test_what_was_not_run_has_a_record_too(run: Any, pytester: pytest.Pytester) -> None:
     run(ALL, "-x", "--verdicts", "v.json")
     assert len(states(pytester)) == len(EXPECTED)
@@ -175,6 +288,9 @@ def test_under_published_a_plot_is_no_evidence_and_numbers_decide(run: Any, pyte
     body = """
     @stated("plotted")
     def test_plotted(never): return None
+
+    @stated("unmentioned", published="none")
+    def test_unmentioned(never): return None
 
     @stated("printed", published="numbers")
     def test_printed(source, margin): return exceeds(measured(0.9 if source == "published" else 0.1), margin)
@@ -187,12 +303,16 @@ def test_under_published_a_plot_is_no_evidence_and_numbers_decide(run: Any, pyte
     run(body, "--source", "published", "--source", "embedded", "--verdicts", "v.json")
     assert states(pytester) == {
         ("published", "plotted"): "NO_EVIDENCE",
+        ("published", "unmentioned"): "NO_EVIDENCE",
         ("published", "printed"): "SUPPORTED",
         ("embedded", "plotted"): "MISSING",
+        ("embedded", "unmentioned"): "MISSING",
         ("embedded", "printed"): "REFUTED",
     }
-    [row] = [row for row in record.read(pytester.path / "v.json") if (row.source, row.id) == ("published", "printed")]
-    assert not row.provisional
+    rows = {row.id: row for row in record.read(pytester.path / "v.json") if row.source == "published"}
+    assert not rows["printed"].provisional
+    assert rows["plotted"].reason == "the paper shows a plot, no numbers"
+    assert rows["unmentioned"].reason == "the paper prints nothing"
 
 
 def test_artifacts_and_runs_that_fixtures_note_reach_the_record(run: Any, pytester: pytest.Pytester) -> None:
@@ -208,7 +328,7 @@ def test_artifacts_and_runs_that_fixtures_note_reach_the_record(run: Any, pytest
     """
     run(body, "--verdicts", "v.json")
     [row] = record.read(pytester.path / "v.json")
-    assert row.provenance == {"artifacts": {"artifacts/z": "abc"}, "runs": 3}
+    assert row.provenance == {"artifacts": {"artifacts/z": "abc"}, "replicates": 3}
     assert not row.provisional
 
 
@@ -267,6 +387,20 @@ def test_wrong_reversals_are_usage_errors(run: Any, pytester: pytest.Pytester, t
     assert message in result.stderr.str() + result.stdout.str()
 
 
+def test_a_reversal_of_no_claim_is_told_when_all_claims_were_collected(run: Any, pytester: pytest.Pytester) -> None:
+    (pytester.path / "claims").mkdir()
+    (pytester.path / "claims" / "reversals.toml").write_text(REVERSAL.format(id="no-such-claim"))
+    held = '@stated("held")\ndef test_held(margin): return exceeds(measured(0.9), margin)\n'
+    for arguments in ((), ("-k", "held"), ("-n", "2")):
+        assert run(held, *arguments).ret == 4
+    (pytester.path / "claims" / "test_other.py").write_text("")
+    (pytester.path / "elsewhere").mkdir()
+    assert run(held, "--ignore", "claims/test_other.py").ret == 0
+    for only in ("claims/test_made_up.py", "claims/test_made_up.py::test_held"):
+        result = pytester.runpytest_subprocess(only, "elsewhere", "-p", "no:cacheprovider")
+        assert result.ret == 0
+
+
 def test_the_same_id_twice_is_a_usage_error_that_names_both(run: Any) -> None:
     twice = '@stated("same")\ndef test_one(): ...\n@stated("same")\ndef test_two(): ...\n'
     result = run(twice)
@@ -275,6 +409,42 @@ def test_the_same_id_twice_is_a_usage_error_that_names_both(run: Any) -> None:
     assert "test_two" in result.stderr.str()
     again = '@pytest.mark.parametrize("x", [1, 2])\n@stated("same")\ndef test_one(x): ...\n'
     assert run(again).ret == 4
+    result = run(twice, "-n", "2")
+    assert result.ret == 4
+    assert "test_one" in result.stderr.str()
+    assert "INTERNALERROR" not in result.stdout.str()
+
+
+def test_fixtures_of_claims_refuse_what_states_no_margin_or_is_no_claim(run: Any, pytester: pytest.Pytester) -> None:
+    body = """
+    @stated("marginless", margin=None)
+    def test_marginless(margin): return exceeds(measured(0.9), margin)
+
+    def test_plain(source): pass
+    """
+    result = run(body, "--verdicts", "v.json")
+    assert result.parseoutcomes() == {"errors": 2}
+    text = result.stdout.str()
+    assert "expected: a margin in the claim's decorator" in text
+    assert "expected: a claim: use it under @claim" in text
+    assert states(pytester) == {("embedded", "marginless"): "INVALID"}
+
+
+def test_the_table_is_aligned_and_coloured_by_state(run: Any) -> None:
+    body = """
+    @stated("a")
+    def test_a(margin): return exceeds(measured(0.9), margin)
+
+    @stated("a-much-longer-id")
+    def test_b(margin): return exceeds(measured(0.1), margin)
+    """
+    plain = run(body).stdout.str().split(" verdicts ")[1].splitlines()[1:4]
+    starts = [[cell.start() for cell in re.finditer(r"\S+( \S+)*", line)] for line in plain]
+    assert len(starts[0]) == 8
+    assert starts[0] == starts[1] == starts[2]
+    coloured = run(body, "--color=yes").stdout.str()
+    assert "\x1b[32mSUPPORTED*" in coloured
+    assert "\x1b[31mREFUTED*" in coloured
 
 
 def test_other_tests_are_left_alone(run: Any) -> None:
@@ -282,6 +452,17 @@ def test_other_tests_are_left_alone(run: Any) -> None:
     result = run(plain)
     result.assert_outcomes(passed=1, failed=1)
     assert " verdicts " not in result.stdout.str()
+    light = """
+    import sys
+
+    def test_what_is_loaded(): pass
+
+    @pytest.fixture(scope="session", autouse=True)
+    def afterwards():
+        yield
+        assert not {"harness.evidence.record", "harness.evidence.reversals"} & set(sys.modules)
+    """
+    assert run(light, "--own-process").ret == 0
 
 
 def test_deciding_imports_no_torch(run: Any) -> None:
@@ -293,7 +474,7 @@ def test_deciding_imports_no_torch(run: Any) -> None:
         assert not {"torch", "timm", "sklearn"} & set(sys.modules)
         return exceeds(measured(0.9), margin)
     """
-    assert run(body).ret == 0
+    assert run(body, "--own-process").ret == 0
 
 
 def test_a_claim_without_id_or_words_is_refused() -> None:
@@ -304,6 +485,23 @@ def test_a_claim_without_id_or_words_is_refused() -> None:
     for empty in words:
         with pytest.raises(InvalidInput, match=empty):
             claim("fine", **(words | {empty: " "}))
+    for name, wrong in (("about", "people"), ("published", "maybe"), ("margin", float("nan"))):
+        with pytest.raises(InvalidInput, match=name):
+            claim("fine", **words, **{name: wrong})
+
+
+def test_a_reading_keeps_the_fewest_runs_and_one_hash_for_each_artifact() -> None:
+    reading = Reading("embedded")
+    for runs in (5, 3, 4):
+        reading.replicates(runs)
+    assert reading.runs == 3
+    with pytest.raises(InvalidInput, match="replicates"):
+        reading.replicates(0)
+    reading.note("a", "1")
+    reading.note("a", "1")
+    with pytest.raises(InvalidInput, match="sha256"):
+        reading.note("a", "2")
+    assert reading.artifacts == {"a": "1"}
 
 
 def test_only_numbers_support() -> None:

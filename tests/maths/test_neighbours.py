@@ -35,6 +35,14 @@ def test_equals_the_naive_loop_whatever_the_chunk(world, chunk):
     np.testing.assert_array_equal(answer.numpy(), naive(bank, labels, queries, 5, 20, 0.07))
 
 
+@pytest.mark.parametrize("rows", [20, 79, 80, 81, 187, 299])
+def test_banks_of_any_size_are_searched_whole(world, rows):
+    bank, labels, queries = world
+    bank, labels = bank[:rows], labels[:rows]
+    answer = classify(bank, labels, queries, classes=5, k=20, temperature=0.07)
+    np.testing.assert_array_equal(answer.numpy(), naive(bank, labels, queries, 5, 20, 0.07))
+
+
 def test_equals_scikit_learn_with_the_same_weights(world):
     bank, labels, queries = world
     peer = KNeighborsClassifier(20, metric="cosine", weights=lambda d: np.exp((1 - d) / 0.07)).fit(bank, labels)

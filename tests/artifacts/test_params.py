@@ -1,0 +1,318 @@
+"""params.yaml: what is right loads, and every slip is answered with the key, what was seen and what was expected."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.artifacts import params
+from harness.artifacts.closure import ROOT
+from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.artifacts.recipes import MaeRecipe, RandomRecipe
+
+PROJECT = ROOT / "params.yaml"
+RAW: dict[str, Any] = yaml.safe_load(PROJECT.read_text())
+MAE = RAW["models"]["mae"]["weights"]["embedded"]
+
+
+def changed(key: str, value: Any) -> dict[str, Any]:
+    """The project's parameters with another value at a dotted key."""
+    raw = copy.deepcopy(RAW)
+    *path, last = key.split(".")
+    holder = raw
+    for part in path:
+        holder = holder[part]
+    holder[last] = value
+    return raw
+
+
+def refusal(raw: Any) -> InvalidInput:
+    with pytest.raises(InvalidInput) as caught:
+        params.check(raw, "params.yaml")
+    assert caught.value.exit_code == 12
+    return caught.value
+
+
+def test_the_projects_own_parameters_load() -> None:
+    loaded = params.load(PROJECT)
+    assert loaded.profile in loaded.profiles
+    assert set(loaded.references) <= set(loaded.models)
+    assert loaded.of("embedded").extract.images == RAW["profiles"]["embedded"]["extract"]["images"]
+    for name in loaded.models:
+        for profile in loaded.profiles:
+            loaded.weights(name, profile)
+            loaded.architecture(name, profile)
+    assert isinstance(loaded.weights("mae", "embedded"), MaeRecipe)
+    assert isinstance(loaded.weights("mae", "paper"), params.Released)
+    assert isinstance(loaded.weights("random", "paper"), RandomRecipe)
+    assert params.check(RAW, "params.yaml") == loaded
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("sweep_model", "sweep_models"),
+        ("profiles.embedded.exract", "extract"),
+        ("profiles.embedded.extract.minibatchs", "minibatch"),
+        ("profiles.embedded.sweep.minibatch", "minibatches"),
+        ("profiles.embedded.data.world.jiter", "jitter"),
+        ("profiles.paper.data.validation_splt", "validation_split"),
+        ("profiles.paper.architectures.vit.option", "options"),
+        ("models.mae.famly", "family"),
+        ("models.mae.weights.embedded.decoder_with", "decoder_width"),
+        ("models.dino.weights.embedded.local_view", "local_views"),
+        ("models.mae.weights.paper.layot", "layout"),
+        # A key that stands elsewhere is no answer where it may not stand.
+        ("profiles.embedded.extract.k", "one of bank, batch, images, minibatch, queries, seed"),
+        ("models.mae.weights.embedded.teacher_temperature", "one of base_lr"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_nearest_that_may_stand_there(key: str, nearest: str) -> None:
+    error = refusal(changed(key, 1))
+    assert (error.field, error.seen) == (key, key.rpartition(".")[2])
+    if nearest.startswith("one of"):
+        assert str(error.expected).startswith(nearest)
+    else:
+        assert str(error.expected).removesuffix("?").split(" or ")[0] == nearest
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("profiles.embedded.extract.minibatch", "32", "valid integer"),
+        ("profiles.embedded.extract.minibatch", 32.0, "valid integer"),
+        ("profiles.embedded.extract.minibatch", True, "valid integer"),
+        ("profiles.embedded.extract.minibatch", None, "valid integer"),
+        ("profiles.embedded.extract.minibatch", 3, "greater than or equal to 4"),
+        ("profiles.embedded.extract.seed", -1, "greater than or equal to 0"),
+        ("profiles.embedded.knn.temperature", "0.07", "valid number"),
+        ("profiles.embedded.knn.temperature", True, "valid number"),
+        ("profiles.embedded.knn.temperature", 0.0, "greater than 0"),
+        ("profiles.embedded.knn.temperature", float("inf"), "finite"),
+        ("profiles.embedded.data.world.tilt", float("nan"), "finite"),
+        ("profiles.embedded.data.world.flip", 1, "valid boolean"),
+        ("profiles.paper.data.reader", 3, "valid string"),
+        ("profiles.embedded.data.sprites", "digit", "'digits'"),
+        ("profiles.embedded.data.kind", "scene", "'scenes'"),
+        ("profiles.embedded.sweep.minibatches", [], "at least 1 item"),
+        ("profiles.embedded.sweep.images", [], "at least 1 item"),
+        ("models.mae.weights.embedded.objective", "moe", "'mae'"),
+        ("models.mae.weights.embedded.epochs", 0, "greater than or equal to 1"),
+        ("models.mae.weights.embedded.epochs", "ten", "valid integer"),
+        ("models.mae.weights.paper.layout", "beit", "'moco_v3'"),
+        ("models.mae.weights.paper.sha256", "ABC", "pattern"),
+        ("models.mae.family", "recs", "'rec'"),
+        ("sweep_models", ["mae"], "Field required"),
+        ("references", "mae", "valid tuple"),
+    ],
+)
+def test_a_value_of_another_type_or_range_is_refused_and_never_converted(key: str, value: Any, expected: str) -> None:
+    error = refusal(changed(key, value))
+    assert error.field.startswith(key)
+    assert expected in str(error.expected)
+    if value is not None and not isinstance(value, list):
+        assert error.seen == repr(value)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "profile",
+        "profiles.embedded.knn.k",
+        "models.mae.architecture",
+        "models.mae.weights.paper.file",
+        "profiles.paper.data.kind",
+        "profiles.paper.data.root",
+        "profiles.paper.data.reader",
+    ],
+)
+def test_a_missing_key_is_named(key: str) -> None:
+    raw = copy.deepcopy(RAW)
+    *path, last = key.split(".")
+    holder = raw
+    for part in path:
+        holder = holder[part]
+    del holder[last]
+    error = refusal(raw)
+    assert (error.field, error.seen, error.expected) == (key, "nothing", "Field required")
+
+
+@pytest.mark.parametrize(
+    ("holder", "key", "slip"),
+    [
+        ("", "sweep_models", "sweep_model"),
+        ("models.mae", "family", "familly"),
+        ("models.mae.weights.embedded", "crop", "crops"),
+        ("models.mae.weights.paper", "file", "fil"),
+        ("profiles.embedded.extract", "queries", "querys"),
+        ("profiles.paper.data", "reader", "readr"),
+    ],
+)
+def test_a_slip_in_a_required_key_names_what_was_meant_and_not_what_is_missing(holder: str, key: str, slip: str) -> None:
+    raw = copy.deepcopy(RAW)
+    above = raw
+    for part in holder.split(".") if holder else []:
+        above = above[part]
+    above[slip] = above.pop(key)
+    error = refusal(raw)
+    assert (error.field, error.seen) == (f"{holder}.{slip}".removeprefix("."), slip)
+    assert str(error.expected).removesuffix("?").split(" or ")[0] == key
+
+
+def test_a_slip_in_what_tells_a_recipe_says_that_it_is_missing() -> None:
+    raw = changed("models.mae.weights.embedded", {"objectiv" if k == "objective" else k: v for k, v in MAE.items()})
+    error = refusal(raw)
+    assert (error.field, error.seen) == ("models.mae.weights.embedded.objective", "nothing")
+
+
+@pytest.mark.parametrize("name", ["Mae", "mae-2", "mae 2", "", "mäe", "mae\n", "a.b", "a/b", "../a"])
+@pytest.mark.parametrize("holder", ["models", "profiles", "models.mae.weights", "profiles.embedded.architectures"])
+def test_names_that_stand_in_paths_are_lower_case_letters_digits_and_underscores(holder: str, name: str) -> None:
+    raw = changed(f"{holder}.x", None)
+    *path, last = holder.split(".")
+    above = raw
+    for part in path:
+        above = above[part]
+    del above[last]["x"]
+    above[last][name] = copy.deepcopy(next(iter(above[last].values())))
+    error = refusal(raw)
+    assert "[a-z0-9_]+" in str(error.expected)
+    assert error.seen == repr(name)
+    assert holder in error.field
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "field", "nearest"),
+    [
+        ("profile", "embeded", "profiles", "embedded?"),
+        ("references", ["mae", "moko_v3"], "references", "moco_v3?"),
+        ("sweep_models", ["mea", "moco_v3"], "sweep_models", "mae?"),
+        ("models.mae.architecture", "vitt", "models.mae.architecture", "vit?"),
+        ("models.mae.weights.embeded", MAE, "models.mae.weights", "embedded?"),
+    ],
+)
+def test_a_name_that_stands_for_nothing_is_answered_with_the_nearest(key: str, value: Any, field: str, nearest: str) -> None:
+    error = refusal(changed(key, value))
+    assert (error.field, error.expected) == (field, nearest)
+
+
+def test_lookups_of_unknown_names_are_answered_with_the_nearest() -> None:
+    known = params.load(PROJECT)
+    with pytest.raises(InvalidInput, match=r"expected: moco_v3\?"):
+        known.model("mocov3")
+    with pytest.raises(InvalidInput, match=r"expected: embedded\?"):
+        known.of("embeded")
+    with pytest.raises(InvalidInput, match="one of dino, mae, moco_v3, random, random_learned"):
+        known.model("zzz")
+
+
+def test_a_model_compared_twice_is_refused() -> None:
+    error = refusal(changed("references", ["mae", "dino", "mae"]))
+    assert (error.field, error.seen) == ("references", "mae, dino, mae")
+    assert refusal(changed("sweep_models", ["mae", "mae"])).field == "sweep_models"
+
+
+def test_a_model_without_weights_at_a_profile_says_what_to_add() -> None:
+    raw = changed("models.mae.weights", {"embedded": MAE})
+    with pytest.raises(MissingArtifact, match=r"add models\.mae\.weights\.paper: a recipe to train, or file"):
+        params.check(raw, "params.yaml").weights("mae", "paper")
+    with pytest.raises(InvalidInput, match=r"profiles\n  seen: papr\n  expected: paper\?"):
+        params.check(raw, "params.yaml").weights("mae", "papr")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "field", "expected"),
+    [
+        ("extract.images", 1000, "", "a multiple of extract.minibatch, 32"),
+        ("extract.batch", 100, "", "a multiple of extract.minibatch, 32"),
+        ("extract.batch", 16, "", "a multiple of extract.minibatch, 32"),
+        ("extract.images", 2080, "", "at most extract.queries, 2048"),
+        ("knn.k", 8193, "", "at most extract.bank, 8192"),
+        ("similarity.k", 1024, "", "below extract.images, 1024"),
+        ("similarity.subsets", 257, "", "at most 256: 4 of the 1024"),
+        ("sweep.minibatches", [3, 6], ".0", "at least 4"),
+        ("sweep.minibatches", [64, 32, 1024, 96], ".3", "a divisor of the largest, 1024"),
+        ("sweep.images", [1024, 1536], ".1", "a multiple of the largest of sweep.minibatches, 1024"),
+        ("sweep.images", [512], ".0", "a multiple of the largest of sweep.minibatches, 1024"),
+    ],
+)
+def test_sizes_that_do_not_go_together_are_refused(key: str, value: Any, field: str, expected: str) -> None:
+    error = refusal(changed(f"profiles.embedded.{key}", value))
+    assert error.field == f"profiles.embedded.{key}{field}"
+    assert str(error.expected).startswith(expected)
+    assert error.seen == (value[int(field[1:])] if field else value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("extract.images", 2048),
+        ("extract.batch", 32),
+        ("knn.k", 8192),
+        ("similarity.k", 1023),
+        ("similarity.subsets", 256),
+        ("sweep.minibatches", [4, 1024]),
+        ("sweep.images", [3072]),
+        ("data.train", 1),
+    ],
+)
+def test_sizes_at_the_limit_are_taken(key: str, value: Any) -> None:
+    assert params.check(changed(f"profiles.embedded.{key}", value), "params.yaml")
+
+
+def test_sizes_are_checked_in_every_profile_and_a_crop_beyond_the_image_is_refused() -> None:
+    assert refusal(changed("profiles.paper.extract.batch", 65)).field == "profiles.paper.extract.batch"
+    error = refusal(changed("profiles.paper.data.resize", 223))
+    assert (error.field, error.seen) == ("profiles.paper.data.resize", 223)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("profile: a\nmodels: {}\nprofile: b\n", r"duplicate key 'profile' in \S+params\.yaml., line 3, column 1"),
+        ("models:\n  a: {k: 1,\n      k: 2}\n", r"duplicate key 'k' in \S+params\.yaml., line 3, column 7"),
+        ("profile: [\n", r"YAML\n  seen: .*line 2"),
+        ("\tprofile: a\n", r"YAML\n  seen: .*line 1"),
+        ("? [1]\n: 2\n", r"YAML\n  seen: .*unhashable"),
+        ("a: !!python/object/apply:os.system ['true']\n", r"YAML\n  seen: could not determine a constructor"),
+        ("\xff", r"expected: valid YAML"),
+        ("[" * 5000, r"YAML\n  seen: maximum recursion"),
+        ("a: 2020-13-45\n", r"YAML\n  seen: month must be"),
+        ("a: 0b_\n", r"YAML\n  seen: invalid literal"),
+        ("a: &a [*a]\n", r"YAML\n  seen: a value that contains itself"),
+        ("a: 1\n---\nb: 1\n", r"YAML\n  seen: expected a single document"),
+        ("", r"the whole file\n  seen: None"),
+        ("# nothing\n", r"the whole file\n  seen: None"),
+        ("- profile\n", r"the whole file\n  seen: \('profile',\)"),
+    ],
+)
+def test_a_file_that_is_no_mapping_of_parameters_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InvalidInput, match=message) as caught:
+        params.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(MissingArtifact, match="run from the project's root") as caught:
+        params.load(tmp_path / "params.yaml")
+    assert caught.value.exit_code == 13
+
+
+def test_a_number_that_yaml_takes_for_text_is_refused(tmp_path: Path) -> None:
+    """YAML 1.1 reads 1e-3, without a point, as text."""
+    path = tmp_path / "params.yaml"
+    path.write_text(PROJECT.read_text().replace("temperature: 0.07", "temperature: 7e-2", 1))
+    with pytest.raises(InvalidInput, match=r"profiles\.embedded\.knn\.temperature\n  seen: '7e-2'\n  expected: .*number"):
+        params.load(path)
+
+
+def test_parameters_cannot_be_changed_after_they_were_checked() -> None:
+    known = params.load(PROJECT)
+    with pytest.raises(ValueError, match="frozen"):
+        known.of("embedded").knn.k = 3  # type: ignore[misc]

@@ -1,0 +1,192 @@
+"""What one forward leaves behind: Grams and features equal those of activations captured separately."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.tables import TYPES
+from harness.data.images import Images
+from harness.maths.hsic import centred_gram
+from harness.models.build import build, normaliser
+from harness.models.layers import named_layers, tapped
+from harness.models.represent import Seen, represent
+
+DEPTH, WIDTH, MINIBATCH, COUNT = 3, 16, 8, 32
+OPTIONS = {"img_size": 16, "patch_size": 4, "embed_dim": WIDTH, "depth": DEPTH, "num_heads": 2, "dynamic_img_size": True}
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    return build("vit_tiny_patch16_224", seed=1, **OPTIONS)
+
+
+@pytest.fixture
+def normalise() -> nn.Module:
+    return normaliser([0.5, 0.4, 0.3], [0.2, 0.25, 0.3])
+
+
+def images(count: int = COUNT) -> Images:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), np.uint8)
+    return Images(np.zeros(count, np.int64), 2, lambda index: pixels[index])
+
+
+def joined(parts: list[Seen], name: str) -> np.ndarray:
+    return np.concatenate([getattr(part, name) for part in parts])
+
+
+def inputs(normalise: nn.Module) -> Tensor:
+    return normalise(torch.from_numpy(images().read(np.arange(COUNT))).permute(0, 3, 1, 2).float() / 255)
+
+
+@torch.inference_mode()
+def activations(network: nn.Module, normalise: nn.Module) -> list[Tensor]:
+    """Every named layer's output over all images at once and, last, the pixels: (n, p) each, float64."""
+    kept: list[Tensor] = []
+    with tapped(named_layers(network), lambda _name, output: kept.append(output.flatten(1).double())):
+        network.forward_features(inputs(normalise))
+    return [*kept, inputs(normalise).flatten(1).double()]
+
+
+def test_grams_are_those_of_the_activations_and_the_pixels_come_last(network: nn.Module, normalise: nn.Module) -> None:
+    parts = list(represent(network, normalise, images(), 16, minibatch=MINIBATCH))
+    grams, expected = joined(parts, "grams"), activations(network, normalise)
+    assert grams.shape == (COUNT // MINIBATCH, DEPTH * len(TYPES) + 1, MINIBATCH * (MINIBATCH - 1) // 2)
+    assert grams.dtype == np.float32
+    for layer, features in enumerate(expected):
+        oracle = centred_gram(features.unflatten(0, (-1, MINIBATCH)), torch.float64).numpy()
+        np.testing.assert_allclose(grams[:, layer], oracle, rtol=0, atol=1e-5 * np.abs(oracle).max())
+
+
+def test_the_norm_is_the_sum_over_images_of_the_squared_norm(network: nn.Module, normalise: nn.Module) -> None:
+    parts = list(represent(network, normalise, images(), 16, minibatch=MINIBATCH))
+    expected = [features.square().sum().item() for features in activations(network, normalise)]
+    np.testing.assert_allclose(np.sum([part.norm for part in parts], 0), expected, rtol=1e-5)
+
+
+def test_features_are_timms_intermediates_and_the_final_norm(network: nn.Module, normalise: nn.Module) -> None:
+    with torch.inference_mode():
+        final, blocks = network.forward_intermediates(
+            inputs(normalise), return_prefix_tokens=True, output_fmt="NLC", norm=False
+        )
+    cls = torch.stack([prefix[:, 0] for _, prefix in blocks] + [final[:, 0]], 1)
+    patches = torch.stack([patch.mean(1) for patch, _ in blocks] + [final[:, 1:].mean(1)], 1)
+    features = joined(list(represent(network, normalise, images(), 16)), "features")
+    assert features.shape == (COUNT, 2, DEPTH + 1, WIDTH)
+    assert features.dtype == np.float16
+    np.testing.assert_allclose(features[:, 0], cls, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(features[:, 1], patches, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [8, 24, 32, 40])
+def test_the_batch_changes_nothing_beyond_rounding(network: nn.Module, normalise: nn.Module, batch: int) -> None:
+    one, other = (list(represent(network, normalise, images(), size, minibatch=MINIBATCH)) for size in (16, batch))
+    assert len(other) == -(-COUNT // batch)
+    a, b = joined(one, "grams"), joined(other, "grams")
+    assert (np.abs(a - b).max((0, 2)) <= 1e-5 * np.abs(a).max((0, 2))).all()
+    np.testing.assert_allclose(joined(one, "features"), joined(other, "features"), rtol=2e-3, atol=1e-5)
+    np.testing.assert_array_equal(joined(one, "pixels"), joined(other, "pixels"))
+
+
+def test_without_a_minibatch_any_number_of_images_gives_features_alone(network: nn.Module, normalise: nn.Module) -> None:
+    parts = list(represent(network, normalise, images(21), 8))
+    assert [len(part.features) for part in parts] == [8, 8, 5]
+    assert all(part.grams is None and part.norm is None for part in parts)
+    both = joined(list(represent(network, normalise, images(), 8, minibatch=8)), "features")
+    np.testing.assert_allclose(joined(parts, "features"), both[:21], rtol=2e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "batch"), [(31, 16), (32, 12)])
+def test_a_tail_smaller_than_a_minibatch_is_refused(network: nn.Module, normalise: nn.Module, count: int, batch: int) -> None:
+    with pytest.raises(InvalidInput, match="multiples of the minibatch, 8") as caught:
+        next(represent(network, normalise, images(count), batch, minibatch=MINIBATCH))
+    assert f"{count} images, {batch} at a time" in str(caught.value)
+
+
+@pytest.mark.parametrize("minibatch", [None, MINIBATCH])
+def test_a_nan_names_the_first_layer_and_image(network: nn.Module, normalise: nn.Module, minibatch: int | None) -> None:
+    with torch.no_grad():
+        network.blocks[1].mlp.fc1.weight[3, 2] = float("nan")
+    with pytest.raises(InvalidInput, match=r"layer 1\.mlp\.fc1") as caught:
+        list(represent(network, normalise, images(), 16, minibatch=minibatch))
+    assert "in 16 images, first in image 0" in str(caught.value)
+
+
+def test_the_image_is_numbered_over_all_batches(network: nn.Module, normalise: nn.Module) -> None:
+    calls = []
+
+    def spoil(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        calls.append(len(output))
+        if len(calls) > 1:
+            output = output.clone()
+            output[3, 5, 7] = float("inf")
+        return output
+
+    network.blocks[2].norm1.register_forward_hook(spoil)
+    with pytest.raises(InvalidInput, match=r"layer 2\.norm1") as caught:
+        list(represent(network, normalise, images(), 16, minibatch=MINIBATCH))
+    assert "1 NaN or Inf in 1 images, first in image 19" in str(caught.value)
+
+
+def test_features_beyond_float16_are_refused_and_located(network: nn.Module, normalise: nn.Module) -> None:
+    with torch.no_grad():
+        network.blocks[2].mlp.fc2.bias.fill_(70_000)
+    with pytest.raises(InvalidInput, match="features after block 2, image 0: an overflow"):
+        list(represent(network, normalise, images(), 16))
+
+
+def test_a_gram_beyond_float32_is_refused(network: nn.Module, normalise: nn.Module) -> None:
+    with torch.no_grad():
+        # A unit that nothing reads: 1e20 is a float32, its square is not.
+        network.blocks[0].mlp.fc1.bias[5] = 1e20
+        network.blocks[0].mlp.fc2.weight[:, 5] = 0
+    with pytest.raises(InvalidInput, match="a Gram matrix: an overflow"):
+        list(represent(network, normalise, images(), 16, minibatch=MINIBATCH))
+    assert len(list(represent(network, normalise, images(), 16))) == 2
+
+
+def test_a_network_without_a_cls_token_is_refused(normalise: nn.Module) -> None:
+    network = timm.create_model("vit_tiny_patch16_224", num_classes=0, class_token=False, global_pool="avg", **OPTIONS)
+    with pytest.raises(InvalidInput, match="a ViT with a CLS token"):
+        next(represent(network, normalise, images(), 16))
+
+
+PEAK = """
+import sys
+import numpy as np
+from harness.data.images import Images
+from harness.models.build import build, normaliser
+from harness.models.represent import represent
+
+count = int(sys.argv[1])
+options = dict(img_size=16, patch_size=4, embed_dim=64, depth=3, num_heads=4, dynamic_img_size=True)
+network = build("vit_tiny_patch16_224", **options)
+
+
+def read(index):
+    return (np.add.outer(index, np.arange(768)) % 256).astype(np.uint8).reshape(-1, 16, 16, 3)
+
+
+source = Images(np.zeros(count, np.int64), 2, read)
+for seen in represent(network, normaliser([0.5] * 3, [0.2] * 3), source, 128, minibatch=32):
+    pass
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process its own peak")
+def test_peak_memory_does_not_grow_with_the_number_of_images() -> None:
+    def peak(count: int) -> float:
+        command = [sys.executable, "-c", PEAK, str(count)]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / 1024
+
+    # Kept activations would be 20 MB per 128 images, 120 MB in all.
+    assert peak(1024) - peak(256) < 20
