@@ -158,7 +158,7 @@ class Params(Strict):
     """The whole of params.yaml. Every model is compared with each of the references; the sweep is over sweep_models."""
 
     profile: Key
-    references: tuple[Key, ...]
+    references: Annotated[tuple[Key, ...], Field(min_length=2)]
     sweep_models: tuple[Key, Key]
     profiles: dict[Key, Profile]
     models: dict[Key, Model]

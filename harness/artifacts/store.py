@@ -13,16 +13,18 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from harness.artifacts.errors import BadEnvironment, InvalidInput, MissingArtifact
 from harness.artifacts.provenance import Provenance, digest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REBUILD = "remove the file and run dvc repro"
 
@@ -208,6 +210,9 @@ def read_table(path: Path, schema: Schema) -> Table:
 
 
 def _rows(path: Path, schema: Schema, records: list[dict[str, Any]]) -> pd.DataFrame:
+    # Imported here: claims read arrays, and pandas would be a fourth of their start-up.
+    import pandas as pd
+
     names = list(schema.columns)
     try:
         strange = [record for record in records if set(record) != set(names)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,9 @@ def _reader(data: ReaderData, split: str, count: int, seed: int) -> Images:
     chosen = [folder.samples[i] for i in draws.permutation(seed, f"images/{split}", total)[:count]]
 
     def read(index: NDArray[np.integer]) -> NDArray[np.uint8]:
-        return np.stack([_decode(Path(chosen[i][0]), data) for i in index])
+        # Pillow decodes outside the interpreter lock.
+        with ThreadPoolExecutor() as pool:
+            return np.stack(list(pool.map(lambda i: _decode(Path(chosen[i][0]), data), index)))
 
     return Images(np.array([label for _, label in chosen], np.int64), len(folder.class_to_idx), read)
 

@@ -13,8 +13,9 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
-from scipy.stats import t as student
+
+# scipy.stats would say the same a second later.
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from harness.artifacts.errors import InvalidInput
 
@@ -131,12 +132,12 @@ class Estimate:
             return self.value, self.value
         upper = (1 + level) / 2
         expand = small_sample and self.n > 1
-        z = np.array([-1.0, 1.0]) * (student.ppf(upper, self.n - 1) * self._widening if expand else norm.ppf(upper))
-        tails = norm.cdf(z)
+        z = np.array([-1.0, 1.0]) * float(stdtrit(self.n - 1, upper) * self._widening if expand else ndtri(upper))
+        tails: FloatArray = ndtr(z)
         if method == "bca":
             bias, acceleration = self._bca()
             shifted = bias + z
-            tails = norm.cdf(bias + shifted / np.maximum(1 - acceleration * shifted, 1e-9))
+            tails = ndtr(bias + shifted / np.maximum(1 - acceleration * shifted, 1e-9))
         low, high = np.quantile(self.draws, tails)
         return float(low), float(high)
 
@@ -156,9 +157,9 @@ class Estimate:
         if wrong == b:
             return 1.0
         bias, acceleration = self._bca()
-        u = float(norm.ppf((wrong + 1) / (b + 1))) - bias
+        u = float(ndtri((wrong + 1) / (b + 1))) - bias
         z = u / max(1 + acceleration * u, 1e-9) - bias
-        p = float(student.cdf(z / self._widening, self.n - 1) if self.n > 1 else norm.cdf(z))
+        p = float(stdtr(self.n - 1, z / self._widening) if self.n > 1 else ndtr(z))
         return max(p, 1 / (b + 1))
 
     @property
@@ -176,7 +177,7 @@ class Estimate:
         # Half of the ties count as below, else a discrete statistic (an accuracy) looks biased.
         below = (np.count_nonzero(self.draws < self.value) + np.count_nonzero(self.draws <= self.value)) / (2 * b)
         # A value outside all of its draws would give an infinite correction.
-        bias = float(norm.ppf(np.clip(below, 1 / (b + 1), b / (b + 1))))
+        bias = float(ndtri(np.clip(below, 1 / (b + 1), b / (b + 1))))
         if self.jackknife is None:
             return bias, 0.0
         deviation = self.jackknife.mean() - self.jackknife

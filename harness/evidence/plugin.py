@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.artifacts.errors import BadEnvironment, HarnessError, InvalidInput, MissingArtifact
+from harness.evidence import show
 from harness.evidence.claim import Claim, Reading, undecided
 
 if TYPE_CHECKING:
@@ -34,10 +35,6 @@ _LETTERS = {
     "NO_EVIDENCE": ("no_evidence", "N"),
     "INVALID": ("error", "X"),
 }
-_COLOURS = {"SUPPORTED": {"green": True}, "REFUTED": {"red": True}, "INVALID": {"red": True}}
-_YELLOW = {"yellow": True}
-_NUMBERS = ("SUPPORTED", "REFUTED", "INCONCLUSIVE")
-_RUNS = 3
 
 _reading = pytest.StashKey[Reading]()
 _decision = pytest.StashKey["Decision"]()
@@ -238,7 +235,7 @@ def pytest_runtest_makereport(
     if hasattr(report, "wasxfail"):
         del report.wasxfail
     record = _record(stated, item, _decided(item, call))
-    text = _text(record)
+    text = show.text(record)
     state = record.state
     report.outcome = "failed" if state in ("REFUTED", "INVALID") else "passed" if state == "SUPPORTED" else "skipped"
     if report.outcome == "skipped":
@@ -249,7 +246,7 @@ def pytest_runtest_makereport(
     if reversal is not None and state == "REFUTED":
         report.outcome, report.wasxfail = "skipped", f"known since {reversal.date}: {reversal.evidence}"
         record = replace(record, reason=f"{record.reason}; {report.wasxfail}")
-    elif reversal is not None and state in _NUMBERS:
+    elif reversal is not None and state in show.NUMBERS:
         report.outcome = "failed"
         report.longrepr = f"the reversal of {reversal.date} ({reversal.evidence}) no longer holds\n{text}"
     report.user_properties = [*report.user_properties, ("verdict", json.dumps(asdict(record), allow_nan=False))]
@@ -263,11 +260,11 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, tuple
     if record is None:
         return None
     if hasattr(report, "wasxfail"):
-        return "xfailed", "V", ("REVERSED", _YELLOW)
+        return "xfailed", "V", ("REVERSED", show.YELLOW)
     category, letter = _LETTERS[record.state]
     if report.failed and category not in ("failed", "error"):
         return "failed", "F", (f"{record.state}, REVERSAL GONE", {"red": True})
-    return category, letter, (record.state, _COLOURS.get(record.state, _YELLOW))
+    return category, letter, (record.state, show.colour(record.state))
 
 
 @pytest.hookimpl(trylast=True)
@@ -286,7 +283,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         except (BadEnvironment, OSError) as error:
             desk.unwritten = f"verdicts not written: {error}"
             session.exitstatus = BadEnvironment.exit_code
-    if session.exitstatus == pytest.ExitCode.OK and desk.registered and _nothing_measured(desk.all_records()):
+    if session.exitstatus == pytest.ExitCode.OK and desk.registered and show.nothing_measured(desk.all_records()):
         session.exitstatus = MissingArtifact.exit_code
 
 
@@ -297,33 +294,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(desk.unwritten, red=True)
     if not desk.registered or config.option.collectonly:
         return
-    records = desk.all_records()
-    terminalreporter.section("verdicts")
-    rows = [_row(record) for record in records]
-    head = ("verdict", "claim", "estimate", "95 % interval", "margin", "n", "source", "statement")
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head) - 1)]
-    terminalreporter.write_line("  ".join(text.ljust(width) for text, width in zip(head, [*widths, 0], strict=True)))
-    for record, row in zip(records, rows, strict=True):
-        terminalreporter.write(row[0].ljust(widths[0]), **_COLOURS.get(record.state, _YELLOW))
-        rest = zip(row[1:], [*widths[1:], 0], strict=True)
-        terminalreporter.write_line("  " + "  ".join(text.ljust(width) for text, width in rest))
-    if any(record.provisional for record in records):
-        terminalreporter.write_line(f"* provisional: about methods, from fewer than {_RUNS} pre-training runs of each")
-    counts = {state: sum(record.state == state for record in records) for state in _LETTERS}
-    terminalreporter.write_line(", ".join(f"{count} {state}" for state, count in counts.items() if count))
-    alike: dict[tuple[str, str, str], list[str]] = {}
-    for record in records:
-        if record.state not in _NUMBERS:
-            alike.setdefault((record.state, record.source, _one_line(record.reason)), []).append(record.id)
-    for (state, source, reason), ids in alike.items():
-        terminalreporter.write_line(f"{state} {', '.join(ids)} ({source}): {reason}")
-    if _nothing_measured(records):
-        terminalreporter.write_line("nothing could be decided: run dvc repro, then pytest claims")
-
-
-def _nothing_measured(records: Sequence[Record]) -> bool:
-    states = {record.state for record in records}
-    return "MISSING" in states and not states & set(_NUMBERS)
+    show.table(terminalreporter, desk.all_records())
 
 
 def _claim(function: object) -> Claim | None:
@@ -410,8 +381,8 @@ def _record(stated: Claim, item: pytest.Item, decision: Decision) -> Record:
     from harness.evidence.record import Record
 
     seen = item.stash.get(_reading, Reading(_source(item)))
-    by_number = decision.state in _NUMBERS
-    few = seen.runs is None or seen.runs < _RUNS
+    by_number = decision.state in show.NUMBERS
+    few = seen.runs is None or seen.runs < show.RUNS
     return Record(
         id=stated.id,
         source=seen.source,
@@ -438,34 +409,3 @@ def _sent(report: Any) -> Record | None:
             row = json.loads(text)
             return Record(**(row | {"interval": row["interval"] and tuple(row["interval"])}))
     return None
-
-
-def _text(record: Record) -> str:
-    lines = [
-        f"{record.state} {record.id} ({record.source}; {record.where})",
-        f"  claim: {record.statement}",
-        f"  reading: {record.reading}",
-        f"  {record.reason}",
-    ]
-    if record.estimate is not None:
-        _, _, *numbers = _row(record)[:6]
-        lines.append("  estimate {}, interval {}, margin {}, n = {}".format(*numbers))
-    artifacts = record.provenance.get("artifacts", {})
-    lines += [f"  read: {path} {sha[:12]}" for path, sha in artifacts.items()]
-    if record.provenance.get("replicates") is not None:
-        lines.append(f"  pre-training replicates: {record.provenance['replicates']}")
-    return "\n".join(lines)
-
-
-def _one_line(reason: str) -> str:
-    return "; ".join(line.strip() for line in reason.splitlines() if line.strip())
-
-
-def _row(record: Record) -> tuple[str, ...]:
-    def number(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3g}"
-
-    interval = "-" if record.interval is None else f"[{number(record.interval[0])}, {number(record.interval[1])}]"
-    n = "-" if record.n is None else f"{record.n} {record.unit}"
-    state = record.state + ("*" if record.provisional else "")
-    return state, record.id, number(record.estimate), interval, number(record.margin), n, record.source, record.statement

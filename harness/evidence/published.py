@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, ValidationError
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.params import nearest
@@ -98,7 +98,7 @@ class Published:
         draws = np.full(_DRAWS, value)
         if spreads:
             # Estimate widens by sqrt(n / (n - 1)), as bootstrap draws need it.
-            draws += _shuffled(error * np.sqrt((n - 1) / n) * norm.ppf(_levels()), expression)
+            draws += _shuffled(error * np.sqrt((n - 1) / n) * ndtri(_levels()), expression)
         for number, factor in parts:
             if number.spread is None:
                 draws += _shuffled(factor * number.half_cell * (2 * _levels() - 1), number.key)

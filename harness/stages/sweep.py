@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from harness.artifacts import store
+from harness.artifacts.errors import InvalidInput
 from harness.artifacts.provenance import digest
 from harness.artifacts.tables import SWEEP, TYPES, pack
 from harness.data import draws, images
@@ -34,6 +35,10 @@ def run(place: Place, *, device: str = "cpu") -> None:
         inputs[f"checkpoints/{model}"] = checkpoint.load(place.path("checkpoints", model), networks[-1]).sha256
         networks[-1].to(device)
     names = sorted(set(named_layers(networks[0])) & set(named_layers(networks[1])), key=_order)
+    if len(names) < chosen.layers:
+        expected = f"at most the {len(names)} layers that {' and '.join(place.params.sweep_models)} share"
+        field = f"profiles.{place.profile}.sweep.layers"
+        raise InvalidInput("params.yaml", field=field, seen=chosen.layers, expected=expected)
     names = [names[i] for i in sorted(draws.permutation(chosen.seed, "sweep/layers", len(names))[: chosen.layers])]
     normalise = normaliser(settings.data.mean, settings.data.std).to(device)
     most, size = max(*chosen.images, *chosen.minibatches), settings.extract.batch

@@ -31,6 +31,16 @@ def joint_embedding_view(size: int, scale: tuple[float, float], blur: float, sol
     )
 
 
+def two_views(size: int, scale: tuple[float, float]) -> nn.ModuleList:
+    """The two global views: one always blurred, one seldom and sometimes solarised."""
+    return nn.ModuleList(
+        [
+            joint_embedding_view(size, scale, blur=1.0, solarize=0.0),
+            joint_embedding_view(size, scale, blur=0.1, solarize=0.2),
+        ]
+    )
+
+
 def reconstruction_view(size: int, scale: tuple[float, float]) -> nn.Sequential:
     """MAE's view: crop and flip (the flip is in the official recipe and missing from Table A1)."""
     return nn.Sequential(_crop(size, scale), K.RandomHorizontalFlip(p=0.5))

@@ -11,7 +11,7 @@ from lightly.models.utils import deactivate_requires_grad, update_momentum
 from torch import Tensor, nn
 
 from harness.artifacts.recipes import DinoRecipe
-from harness.training.augment import joint_embedding_view
+from harness.training.augment import joint_embedding_view, two_views
 from harness.training.objective import Progress
 from harness.training.schedules import cosine_schedule
 
@@ -46,12 +46,7 @@ class Dino(nn.Module):
             teacher_temp=high,
             warmup_teacher_temp_epochs=recipe.teacher_warmup_epochs,
         )
-        self.global_views = nn.ModuleList(
-            [
-                joint_embedding_view(size, recipe.crop, blur=1.0, solarize=0.0),
-                joint_embedding_view(size, recipe.crop, blur=0.1, solarize=0.2),
-            ]
-        )
+        self.global_views = two_views(size, recipe.crop)
         self.local_view = joint_embedding_view(recipe.local_size, recipe.local_crop, blur=0.5, solarize=0.0)
 
     def forward(self, images: Tensor, progress: Progress) -> Tensor:

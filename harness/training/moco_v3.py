@@ -11,7 +11,7 @@ from lightly.models.utils import deactivate_requires_grad, update_momentum
 from torch import Tensor, nn
 
 from harness.artifacts.recipes import MocoV3Recipe
-from harness.training.augment import joint_embedding_view
+from harness.training.augment import two_views
 from harness.training.objective import Progress
 from harness.training.schedules import cosine_schedule
 
@@ -41,12 +41,7 @@ class MocoV3(nn.Module):
         self.momentum_vit, self.momentum_projector = copy.deepcopy(vit), copy.deepcopy(self.projector)
         deactivate_requires_grad(self.momentum_vit)
         deactivate_requires_grad(self.momentum_projector)
-        self.views = nn.ModuleList(
-            [
-                joint_embedding_view(size, recipe.crop, blur=1.0, solarize=0.0),
-                joint_embedding_view(size, recipe.crop, blur=0.1, solarize=0.2),
-            ]
-        )
+        self.views = two_views(size, recipe.crop)
 
     def forward(self, images: Tensor, progress: Progress) -> Tensor:
         with torch.no_grad():

@@ -108,6 +108,7 @@ def test_an_unknown_key_is_answered_with_the_nearest_that_may_stand_there(key: s
         ("models.mae.family", "recs", "'rec'"),
         ("sweep_models", ["mae"], "Field required"),
         ("references", "mae", "valid tuple"),
+        ("references", ["mae"], "at least 2 items"),
     ],
 )
 def test_a_value_of_another_type_or_range_is_refused_and_never_converted(key: str, value: Any, expected: str) -> None:

@@ -3,12 +3,14 @@
 import math
 
 import numpy as np
+import numpy.testing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 
 from harness.artifacts.errors import InvalidInput
-from harness.evidence.decide import Decision, State, all_of, below, equivalent, exceeds
+from harness.evidence.decide import Decision, State, all_of, below, equivalent, exceeds, holm
 from harness.evidence.estimate import Estimate
 
 CENTRED = (np.arange(40) - 19.5) / 11.543  # standard deviation 1: the mean's standard error is 0.158
@@ -122,6 +124,11 @@ def test_all_of(values, state, decider):
     assert f"decided by part {decider + 1} of {len(values)}" in decision.reason
     assert all(part.reason in decision.reason for part in made)
     assert decision.p_support == max(part.p_support for part in made)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_that_of_statsmodels(p):
+    npt.assert_allclose(holm(p), multipletests(p, method="holm")[1], rtol=1e-12)
 
 
 def test_a_weak_refutation_does_not_survive_holm_over_many_parts():

@@ -16,9 +16,8 @@ from harness.evidence import record
 from harness.evidence.claim import Reading, claim, undecided
 from harness.evidence.decide import State
 
-# A run inside this process forgets what it imported itself: loaded here, these are loaded once.
-for _slow in ("scipy.stats", "statsmodels.stats.multitest"):
-    importlib.import_module(_slow)
+# A run inside this process forgets what it imported itself: loaded here, it is loaded once.
+importlib.import_module("scipy.special")
 
 PRELUDE = """
 import os
@@ -465,14 +464,20 @@ def test_other_tests_are_left_alone(run: Any) -> None:
     assert run(light, "--own-process").ret == 0
 
 
-def test_deciding_imports_no_torch(run: Any) -> None:
+def test_deciding_imports_nothing_slow(run: Any) -> None:
     body = """
     import sys
 
     @stated("light")
     def test_light(margin):
-        assert not {"torch", "timm", "sklearn"} & set(sys.modules)
+        assert not {"torch", "timm", "sklearn", "pandas", "scipy.stats", "statsmodels"} & set(sys.modules)
         return exceeds(measured(0.9), margin)
+
+    @stated("two-parts")
+    def test_two_parts(margin):
+        decided = [exceeds(measured(0.9), margin), exceeds(measured(0.1), margin)]
+        assert not {"torch", "timm", "sklearn", "pandas", "scipy.stats", "statsmodels"} & set(sys.modules)
+        return decided[:1] * 2
     """
     assert run(body, "--own-process").ret == 0
 

@@ -242,6 +242,17 @@ def test_the_sweep_over_biased_hsic_depends_on_the_minibatch_size(tiny: Place) -
     assert not np.allclose(result["biased"], result["batch"], atol=1e-4)
 
 
+def test_a_sweep_over_more_layers_than_there_are_is_refused(tiny: Place) -> None:
+    for model in ("one", "two"):
+        weights.run(tiny, model)
+    greedy = tiny.settings.model_copy(update={"sweep": tiny.settings.sweep.model_copy(update={"layers": 30})})
+    place = Place(tiny.params.model_copy(update={"profiles": {"tiny": greedy}}), "tiny")
+    with pytest.raises(InvalidInput) as refused:
+        sweep.run(place)
+    assert (refused.value.field, refused.value.seen) == ("profiles.tiny.sweep.layers", 30)
+    assert refused.value.expected == "at most the 21 layers that one and two share"
+
+
 def test_the_report_gathers_every_model(tiny: Place) -> None:
     models = tiny.params.models
     prepare(tiny, *models)
