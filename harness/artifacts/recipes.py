@@ -37,7 +37,11 @@ class MocoV3Recipe(Recipe):
 
 
 class DinoRecipe(Recipe):
-    """DINO (Table A3): self-distillation over global and, with local_views > 0, local crops."""
+    """DINO (Table A3): self-distillation over global and, with local_views > 0, local crops.
+
+    sinkhorn: 0 centres the teacher by a moving average, as the released models did; n > 0 balances its prototypes over
+    the batch by n Sinkhorn-Knopp iterations instead (Caron et al., 2021, Table 7).
+    """
 
     objective: Literal["dino"]
     momentum: Unit = 0.996
@@ -47,6 +51,7 @@ class DinoRecipe(Recipe):
     local_size: Count = 96
     local_crop: tuple[Positive, Unit] = (0.05, 0.25)
     weight_decay_end: Annotated[float, Field(ge=0)] = 0.4
+    sinkhorn: int = Field(default=0, ge=0)
     freeze_last_layer: int = Field(default=1, ge=0)
     hidden: Count = 2048
     bottleneck: Count = 256

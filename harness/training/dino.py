@@ -6,6 +6,7 @@ import copy
 
 import torch
 from lightly.loss import DINOLoss
+from lightly.loss.msn_loss import sinkhorn
 from lightly.models.modules import DINOProjectionHead
 from lightly.models.utils import deactivate_requires_grad, update_momentum
 from torch import Tensor, nn
@@ -45,6 +46,8 @@ class Dino(nn.Module):
             warmup_teacher_temp=low,
             teacher_temp=high,
             warmup_teacher_temp_epochs=recipe.teacher_warmup_epochs,
+            # Sinkhorn takes the place of centring: a centre that never moves from zero.
+            center_momentum=1.0 if recipe.sinkhorn else 0.9,
         )
         self.global_views = two_views(size, recipe.crop)
         self.local_view = joint_embedding_view(recipe.local_size, recipe.local_crop, blur=0.5, solarize=0.0)
@@ -53,12 +56,19 @@ class Dino(nn.Module):
         with torch.no_grad():
             broad = [self.normalise(view(images)) for view in self.global_views]
             narrow = [self.normalise(self.local_view(images)) for _ in range(self.recipe.local_views)]
+            temperature = self._temperature(progress.epoch)
             seen = self.teacher_head(self.teacher(torch.cat(broad)))
+            if self.recipe.sinkhorn:
+                seen = balanced(seen, temperature, self.recipe.sinkhorn)
         answers = [self.student_head(self.student(torch.cat(broad)))]
         if narrow:
             answers.append(self.student_head(self.student(torch.cat(narrow))))
         n = len(images)
-        return self.loss(list(seen.split(n)), [view for side in answers for view in side.split(n)], epoch=progress.epoch)
+        return self.loss(list(seen.split(n)), [view for side in answers for view in side.split(n)], temperature)
+
+    def _temperature(self, epoch: int) -> float:
+        warmup = self.loss.teacher_temp_schedule
+        return float(warmup[epoch]) if epoch < len(warmup) else self.loss.teacher_temp
 
     def weight_decay(self, progress: Progress) -> float:
         return cosine_schedule(progress.step, progress.total, self.recipe.weight_decay, self.recipe.weight_decay_end)
@@ -73,6 +83,14 @@ class Dino(nn.Module):
 
     def backbone(self) -> nn.Module:
         return self.teacher
+
+
+def balanced(logits: Tensor, temperature: float, iterations: int) -> Tensor:
+    """Teacher logits (n, prototypes) whose softmax at `temperature` uses every prototype equally often.
+
+    Sinkhorn-Knopp's normalisation over the batch in place of the moving-average centre (Caron et al., 2021, Table 7).
+    """
+    return temperature * sinkhorn((logits / temperature).softmax(-1), iterations).log()
 
 
 OBJECTIVE = Dino

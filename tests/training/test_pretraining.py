@@ -8,6 +8,7 @@ from harness.artifacts import recipes
 from harness.artifacts.errors import InvalidInput
 from harness.models.build import build
 from harness.training import dino, engine, mae, moco_v3
+from harness.training.objective import Progress
 
 COMMON = {"seed": 0, "epochs": 4, "batch": 32, "base_lr": 4e-3, "weight_decay": 0.05, "warmup_epochs": 1, "crop": (0.4, 1.0)}
 RECIPES = {
@@ -92,6 +93,32 @@ def test_the_dino_teacher_follows_the_student_without_gradient(images, tmp_path)
     assert all(p.grad is None for p in objective.teacher.parameters())
     moved = {k for k, v in objective.teacher.state_dict().items() if not torch.equal(v, before[k])}
     assert {"blocks.0.attn.qkv.weight", "cls_token", "pos_embed", "patch_embed.proj.weight"} <= moved
+
+
+def test_sinkhorn_uses_every_prototype_equally_where_centring_cannot():
+    g = torch.Generator().manual_seed(0)
+    # All images prefer the same prototype: a softmax alone would give it everything.
+    logits = 0.1 * torch.randn(96, 8, generator=g) + torch.tensor([1.0, *[0.0] * 7])
+    assert (logits / 0.04).softmax(-1).mean(0)[0] > 0.9
+    answer = (dino.balanced(logits, 0.04, 50) / 0.04).softmax(-1)
+    torch.testing.assert_close(answer.mean(0), torch.full((8,), 1 / 8), atol=1e-3, rtol=0)
+    # Only rows and columns were rescaled: odds ratios are those of the logits.
+    odds = answer.log()[1:, 1:] - answer.log()[:-1, 1:] - answer.log()[1:, :-1] + answer.log()[:-1, :-1]
+    kept = (logits[1:, 1:] - logits[:-1, 1:] - logits[1:, :-1] + logits[:-1, :-1]) / 0.04
+    torch.testing.assert_close(odds, kept, atol=1e-3, rtol=1e-4)
+
+
+def test_sinkhorn_replaces_the_centre_at_the_temperature_of_the_epoch(images, monkeypatch):
+    _, kind, recipe = RECIPES["dino"]
+    recipe = recipe.model_copy(update={"sinkhorn": 3, "teacher_temperature": (0.02, 0.06), "teacher_warmup_epochs": 3})
+    model = kind(objective_of("dino")[0].student, recipe, 16, Normalize(torch.full((3,), 0.5), torch.full((3,), 0.25)))
+    asked = []
+    monkeypatch.setattr(dino, "balanced", lambda logits, t, n: asked.append((round(t, 3), n)) or logits)
+    for epoch in range(5):
+        loss = model(images[0][:8].float() / 255, Progress(step=epoch, steps_per_epoch=1, total=5))
+        assert torch.isfinite(loss)
+    assert asked == [(0.02, 3), (0.04, 3), (0.06, 3), (0.06, 3), (0.06, 3)]
+    assert not model.loss.center.any(), "the centre stays at zero"
 
 
 def test_positions_and_patch_embedding_are_trained_as_prescribed():
