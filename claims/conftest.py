@@ -152,10 +152,10 @@ def find(root: Path, params: Params, source: str, kind: str, a: str, b: str) -> 
     """Where the two models' artifact lies, and whether it has the second one first. Raises as check does."""
     check(params, source, a, b)
     folder = root / "artifacts" / source / kind
-    for path, transposed in ((folder / f"{a}-{b}.safetensors", False), (folder / f"{b}-{a}.safetensors", True)):
+    for path, transposed in ((folder / a / f"{b}.safetensors", False), (folder / b / f"{a}.safetensors", True)):
         if path.is_file():
             return path, transposed
-    raise MissingArtifact(folder / f"{a}-{b}.safetensors", f"nor is there {b}-{a}", next_step="run dvc repro")
+    raise MissingArtifact(folder / a / f"{b}.safetensors", f"nor is there {b}/{a}", next_step="run dvc repro")
 
 
 def note(reading: Reading, path: Path, schema: Schema) -> Arrays:

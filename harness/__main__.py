@@ -16,7 +16,7 @@ from harness.artifacts.params import nearest
 STAGES = {
     "weights": ("harness.stages.weights", "run", ("model",)),
     "extract": ("harness.stages.extract", "run", ("model",)),
-    "compare": ("harness.stages.compare", "run", ("model", "reference")),
+    "compare": ("harness.stages.compare", "run", ("model",)),
     "knn": ("harness.stages.knn", "run", ("model",)),
     "pixels": ("harness.stages.knn", "pixels", ()),
     "sweep": ("harness.stages.sweep", "run", ()),
@@ -79,7 +79,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--profile", help="a profile of params.yaml; without it the one named there")
     parser.add_argument("--model")
-    parser.add_argument("--reference")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 

@@ -22,7 +22,9 @@ Key = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 class SceneParams(Strict):
     """How a scene is composed. Lengths are in pixels of the canvas; scale is the sprite's side over the canvas side.
 
-    tint: how far a colour channel strays from grey. contrast: least distance between object and background, of 255.
+    background: range of its two colours' grey levels, of 255. contrast: by how much the object is lighter than their mean.
+    tint: how far a colour channel strays from grey. negatives: half of the scenes are photographic negatives, which blinds
+    similarity measures: that one bit is then most of what images differ in.
     """
 
     size: int = Field(ge=8)
@@ -30,7 +32,9 @@ class SceneParams(Strict):
     scale: tuple[float, float] = (0.7, 1.0)
     jitter: float = Field(default=0.5, ge=0, le=1)
     tilt: float = Field(default=0.2, ge=0, lt=1)
-    contrast: float = Field(default=0.35, gt=0, lt=1)
+    background: tuple[float, float] = (118.0, 138.0)
+    contrast: tuple[float, float] = (60.0, 110.0)
+    negatives: bool = False
     noise: int = Field(default=6, ge=0, le=64)
     tint: float = Field(default=40.0, ge=0, le=128)
     flip: bool = True
@@ -182,6 +186,21 @@ class Params(Strict):
                 next_step=f"add models.{name}.weights.{profile}: a recipe to train, or file, layout and sha256",
             )
         return weights[profile]
+
+    def at(self, profile: str) -> list[str]:
+        """The models with weights at a profile, in the file's order."""
+        self.of(profile)
+        return [name for name, model in self.models.items() if profile in model.weights]
+
+    def compared(self, name: str, profile: str) -> list[str]:
+        """The references with weights at the profile that a model is compared with.
+
+        A reference itself is compared with those before it and with itself, so that each two of them meet once.
+        """
+        self.model(name)
+        met = self.references[: self.references.index(name) + 1] if name in self.references else self.references
+        there = self.at(profile)
+        return [reference for reference in met if reference in there]
 
     def architecture(self, name: str, profile: str) -> Architecture:
         """The timm network of a model at a profile."""

@@ -16,7 +16,8 @@ class Provenance(Strict):
     """profile; stage; parameters, code, images, weights: SHA-256 of what went in ("" where a stage has none).
 
     inputs: SHA-256 of every artifact read, by name. libraries: version by name. machine: what decides the numbers'
-    last bits (processor family and instruction set), not which machine it was.
+    last bits (processor family and instruction set), not which machine it was. artifact: which one it is, its path below
+    artifacts/ without ending, e.g. "embedded/cka/mae/dino"; written by the store, and compared with the path by its readers.
     """
 
     profile: str
@@ -28,6 +29,7 @@ class Provenance(Strict):
     inputs: dict[str, str] = Field(default_factory=dict)
     libraries: dict[str, str] = Field(default_factory=dict)
     machine: str = ""
+    artifact: str = ""
 
 
 def digest(value: Mapping[str, Any] | list[Any] | str | bytes) -> str:

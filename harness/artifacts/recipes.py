@@ -5,7 +5,7 @@ The learning rate is base_lr x batch / 256 (appendix A.2). Where the tables are 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,7 +13,9 @@ from harness.artifacts.strict import Count, Positive, Strict, Unit
 
 
 class Recipe(Strict):
-    """What every objective shares. Lengths are in epochs, rates per 256 images."""
+    """What every objective shares. Lengths are in epochs, rates per 256 images. labelled: whether it is shown the labels."""
+
+    labelled: ClassVar[bool] = False
 
     seed: int = Field(ge=0)
     epochs: Count
@@ -68,6 +70,16 @@ class MaeRecipe(Recipe):
     decoder_heads: Count = 16
 
 
+class SupervisedRecipe(Recipe):
+    """Classification with labels: no method of the paper, the reference that says how much the images hold."""
+
+    labelled: ClassVar[bool] = True
+
+    objective: Literal["supervised"]
+    classes: Annotated[int, Field(ge=2)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
 class RandomRecipe(Strict):
     """No training: the initial weights, as reference."""
 
@@ -76,4 +88,4 @@ class RandomRecipe(Strict):
     positions: Literal["sincos", "learned"] = "sincos"
 
 
-AnyRecipe = Annotated[MocoV3Recipe | DinoRecipe | MaeRecipe | RandomRecipe, Field(discriminator="objective")]
+AnyRecipe = Annotated[MocoV3Recipe | DinoRecipe | MaeRecipe | SupervisedRecipe | RandomRecipe, Field(discriminator="objective")]

@@ -86,7 +86,8 @@ def write_arrays(path: Path, schema: Schema, values: Mapping[str, NDArray[Any]],
 def read_arrays(path: Path, schema: Schema) -> Arrays:
     """Read and verify a .safetensors artifact, mapped into memory and read-only. Nothing in the file is ever executed.
 
-    Raises MissingArtifact; InvalidInput when it is corrupt, truncated, tampered with, or of another kind or version.
+    Raises MissingArtifact; InvalidInput when it is corrupt, truncated, tampered with, of another kind or version, or lies at
+    the path of another artifact.
     """
     _must_exist(path)
     raw, text, values = _map(path)
@@ -97,6 +98,7 @@ def read_arrays(path: Path, schema: Schema) -> Arrays:
     _same(path, "sha256", sha, header.get("sha256"))
     # The hash is over what the header says; of its padding and spelling there is one right version too.
     shapes = {name: values[name].shape for name in sorted(values)}
+    _in_place(path, provenance)
     _same(path, "header", digest(raw), digest(_header_bytes(schema, shapes, provenance, sha)))
     return Arrays(values, provenance, sha)
 
@@ -161,6 +163,7 @@ class ArrayWriter:
             name: [str(np.dtype(self.schema.columns[name].dtype)), list(shape), self._hashes[name].hexdigest()]
             for name, shape in self._shapes.items()
         }
+        provenance = _stamped(self.path, provenance)
         sha = digest(_identity(self.schema, provenance, content))
         assert self._folder is not None
         whole = Path(self._folder.name) / "whole"
@@ -186,6 +189,7 @@ def write_table(path: Path, schema: Schema, rows: pd.DataFrame, provenance: Prov
         {name: None if value != value else value for name, value in zip(lists, values, strict=True)}
         for values in zip(*lists.values(), strict=True)
     ]
+    provenance = _stamped(path, provenance)
     sha = _table_digest(schema, records, provenance)
     write_bytes(path, _table_bytes(schema, provenance, sha, records))
     return sha
@@ -204,6 +208,7 @@ def read_table(path: Path, schema: Schema) -> Table:
         raise InvalidInput(path, field="file", seen=error, expected="a whole JSON artifact", next_step=REBUILD) from error
     _same(path, "sha256", sha, header.get("sha256"))
     _same(path, "file", digest(content), digest(_table_bytes(schema, provenance, sha, records)))
+    _in_place(path, provenance)
     rows = _rows(path, schema, records)
     _check(path, schema, {name: rows[name].to_numpy() for name in rows.columns})
     return Table(rows, provenance, sha)
@@ -400,6 +405,24 @@ def _provenance(path: Path, header: Mapping[str, Any]) -> Provenance:
         raise InvalidInput(
             path, field="provenance", seen=error, expected="what made the artifact", next_step=REBUILD
         ) from error
+
+
+def _stamped(path: Path, provenance: Provenance) -> Provenance:
+    return provenance.model_copy(update={"artifact": _name(path)})
+
+
+def _in_place(path: Path, provenance: Provenance) -> None:
+    """Refuse an artifact that was renamed, or copied over another."""
+    if provenance.artifact != _name(path):
+        seen = provenance.artifact or "no name"
+        raise InvalidInput(path, field="artifact", seen=seen, expected=_name(path), next_step=REBUILD)
+
+
+def _name(path: Path) -> str:
+    """Which artifact lies at a path: what follows the last folder called artifacts, or the file's own name without one."""
+    parts = path.with_suffix("").parts
+    below = len(parts) - parts[::-1].index("artifacts") if "artifacts" in parts else len(parts) - 1
+    return "/".join(parts[below:])
 
 
 def _same(path: Path, field: str, seen: object, expected: object) -> None:

@@ -49,11 +49,10 @@ BANK = Schema(
 
 CKA = Schema(
     "cka",
-    1,
+    2,
     {
         # HSIC1 per minibatch between layers of one type, block by block, and between each and the pixels.
         "cross": Column("float32", ("type", "minibatch", "a", "b"), "HSIC1"),
-        "null": Column("float32", ("type", "minibatch", "a", "b"), "HSIC1, images of the second model permuted"),
         "self_a": Column("float32", ("type", "minibatch", "a"), "HSIC1"),
         "self_b": Column("float32", ("type", "minibatch", "b"), "HSIC1"),
         "pixels_a": Column("float32", ("type", "minibatch", "a"), "HSIC1"),
@@ -61,6 +60,8 @@ CKA = Schema(
         "pixels": Column("float32", ("minibatch",), "HSIC1"),
         # Minibatch CKA (eq. 2) of every layer pair; NaN in the rows and columns of a dead layer, where it is undefined.
         "cka": Column("float32", ("layer_a", "layer_b"), "CKA", -1.5, 1.5, undefined=True),
+        # The same with the second model's images permuted within each minibatch: what chance gives.
+        "null": Column("float32", ("layer_a", "layer_b"), "CKA", -1.5, 1.5, undefined=True),
         "dead_a": Column("uint8", ("layer_a",), "does not vary over the images", 0, 1),
         "dead_b": Column("uint8", ("layer_b",), "does not vary over the images", 0, 1),
         "layers_a": Column("uint8", ("bytes_a",), "JSON"),

@@ -28,7 +28,7 @@ class Scenes:
     image: (n, s, s, 3) uint8. owner: (n, s, s) int8, the slot of the object that shows at a pixel, -1 for background.
     present: (n, k) bool. label, sprite: (n, k) int64. flipped: (n, k) bool. scale: (n, k) in canvas sides.
     centre: (n, k, 2) as (x, y) in pixels. tilt: (n, k), tangent of half the rotation angle. colour: (n, k, 3) and
-    background: (n, 2, 3), RGB in [0, 255]. pattern: (n,) index into BACKGROUNDS.
+    background: (n, 2, 3), RGB in [0, 255]. pattern: (n,) index into BACKGROUNDS. negative: (n,) bool.
     """
 
     image: NDArray[np.uint8]
@@ -43,6 +43,7 @@ class Scenes:
     colour: NDArray[np.float64]
     background: NDArray[np.float64]
     pattern: NDArray[np.int64]
+    negative: NDArray[np.bool_]
 
     def coco(self) -> dict[str, Any]:
         """COCO instances: boxes as (x, y, width, height), masks as uncompressed column-major run lengths.
@@ -79,18 +80,25 @@ class Scenes:
 def compose(sprites: Sprites, params: SceneParams, split: str, index: NDArray[np.integer]) -> Scenes:
     """Render the scenes with the given indices of a split; scene i is the same whatever else is rendered.
 
-    Raises InvalidInput when the objects' range is empty or the scale range leaves no room.
+    Raises InvalidInput when the objects' range is empty, the scale range leaves no room, or grey levels leave [0, 255].
     """
     low, high = params.objects
     if not 1 <= low <= high:
         raise InvalidInput("scenes", field="objects", seen=params.objects, expected="1 <= least <= most")
     if not 0 < params.scale[0] <= params.scale[1] <= 1.5:
         raise InvalidInput("scenes", field="scale", seen=params.scale, expected="0 < least <= most <= 1.5")
+    (darkest, brightest), (least, most) = params.background, params.contrast
+    if not (0 <= darkest <= brightest and 0 < least <= most and brightest + most <= 255):
+        seen = f"background {params.background}, contrast {params.contrast}"
+        expected = "0 <= least <= most for each, and the brightest background plus the most contrast at most 255"
+        raise InvalidInput("scenes", field="grey levels", seen=seen, expected=expected)
     index = np.asarray(index, np.int64)
     n, s = len(index), params.size
     draw = _Draw(params.seed, split)
 
-    background, dark = _background_colours(draw, index, params.tint)
+    negative = (draw.integers("negative", index, 2) == 1) & params.negatives
+    background, grey = _background_colours(draw, index, params)
+    background = _developed(background, negative)
     pattern = draw.integers("pattern", index, len(BACKGROUNDS))
     canvas = _paint_background(draw, index, background, pattern, s)
 
@@ -98,7 +106,8 @@ def compose(sprites: Sprites, params: SceneParams, split: str, index: NDArray[np
     owner = np.full((n, s, s), -1, np.int8)
     slots: list[dict[str, NDArray[Any]]] = []
     for j in range(high):
-        slot = _object(draw, index, j, sprites, params, dark)
+        slot = _object(draw, index, j, sprites, params, grey)
+        slot["colour"] = _developed(slot["colour"], negative)
         slots.append(slot)
         alpha = _opacity(sprites.alpha, slot, params, s) * (count > j)[:, None, None]
         canvas += alpha[..., None] * (slot["colour"][:, None, None, :] - canvas)
@@ -115,6 +124,7 @@ def compose(sprites: Sprites, params: SceneParams, split: str, index: NDArray[np
         present=np.arange(high) < count[:, None],
         background=background,
         pattern=pattern,
+        negative=negative,
         **stack,
     )
 
@@ -137,7 +147,7 @@ class _Draw:
 
 
 def _object(
-    draw: _Draw, index: NDArray[np.int64], j: int, sprites: Sprites, params: SceneParams, dark: NDArray[np.bool_]
+    draw: _Draw, index: NDArray[np.int64], j: int, sprites: Sprites, params: SceneParams, grey: NDArray[np.float64]
 ) -> dict[str, NDArray[Any]]:
     s = params.size
     sprite = draw.integers(f"{j}/sprite", index, len(sprites.label))
@@ -149,9 +159,7 @@ def _object(
     if params.objects[1] > 1:
         x = s * draw.uniform(f"{j}/x", index, 0.15, 0.85)
         y = s * draw.uniform(f"{j}/y", index, 0.15, 0.85)
-    level = draw.uniform(f"{j}/level", index, 0.0, 1.0)
-    span = 255 * (1 - params.contrast) / 2
-    base = np.where(dark, 255 - span * level, span * level)
+    base = grey + draw.uniform(f"{j}/contrast", index, *params.contrast)
     tint = np.stack([draw.uniform(f"{j}/tint{c}", index, -params.tint, params.tint) for c in range(3)], 1)
     return {
         "label": sprites.label[sprite],
@@ -165,15 +173,22 @@ def _object(
     }
 
 
-def _background_colours(draw: _Draw, index: NDArray[np.int64], most: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    dark = draw.integers("dark", index, 2) == 1
-    both = []
+def _background_colours(
+    draw: _Draw, index: NDArray[np.int64], params: SceneParams
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The background's two colours, (n, 2, 3), and their mean grey level, (n,)."""
+    both, greys = [], []
     for k in range(2):
-        level = draw.uniform(f"background{k}", index, 0, 1.5 * most)
-        tint = np.stack([draw.uniform(f"background{k}/tint{c}", index, -0.75 * most, 0.75 * most) for c in range(3)], 1)
-        grey = np.where(dark, 30 + level, 225 - level)[:, None]
-        both.append(np.minimum(np.maximum(grey + tint, 0), 255))
-    return np.stack(both, 1), dark
+        grey = draw.uniform(f"background{k}", index, *params.background)
+        tint = [draw.uniform(f"background{k}/tint{c}", index, -0.75 * params.tint, 0.75 * params.tint) for c in range(3)]
+        both.append(np.minimum(np.maximum(grey[:, None] + np.stack(tint, 1), 0), 255))
+        greys.append(grey)
+    return np.stack(both, 1), (greys[0] + greys[1]) / 2
+
+
+def _developed(colour: NDArray[np.float64], negative: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Colours, (n, ...), of the scenes that are photographic negatives turned into their complements."""
+    return np.where(negative.reshape(-1, *[1] * (colour.ndim - 1)), 255 - colour, colour)
 
 
 def _paint_background(

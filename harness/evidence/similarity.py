@@ -52,8 +52,8 @@ class Pair:
     """HSIC1 triples of two models of twelve blocks, whose CKA (eq. 2) is resampled over minibatches of images.
 
     cross: (type, unit, 12, 12), first model's blocks first; self_a, self_b: (type, unit, 12). images: digest of the
-    image list; pairs on equal images are paired. null: cross with the second model's images permuted. pixels_a, pixels_b:
-    HSIC1 with the pixels, shaped as self_a, self_b; pixels: (unit,), their own. dead_a, dead_b: (type, 12), layers that do
+    image list; pairs on equal images are paired. pixels_a, pixels_b: HSIC1 with the pixels, shaped as self_a, self_b;
+    pixels: (unit,), their own. dead_a, dead_b: (type, 12), layers that do
     not vary over the images. unit: what is resampled. adjusted: whether CKA is net of what the pixels explain.
     Raises InvalidInput on other shapes, fewer than two units, or a number of blocks other than twelve.
     """
@@ -62,7 +62,6 @@ class Pair:
     self_a: FloatArray
     self_b: FloatArray
     images: str
-    null: FloatArray | None = None
     pixels_a: FloatArray | None = None
     pixels_b: FloatArray | None = None
     pixels: FloatArray | None = None
@@ -77,7 +76,7 @@ class Pair:
         t, b = len(self.types), len(BLOCKS)
         k = self.cross.shape[1] if self.cross.ndim == 4 else 0
         one = (t, k, b)
-        shapes: dict[str, tuple[int, ...]] = {"cross": (t, k, b, b), "null": (t, k, b, b), "self_a": one, "self_b": one}
+        shapes: dict[str, tuple[int, ...]] = {"cross": (t, k, b, b), "self_a": one, "self_b": one}
         shapes |= {"pixels_a": one, "pixels_b": one, "pixels": (k,), "dead_a": (t, b), "dead_b": (t, b)}
         for field, shape in shapes.items():
             array = getattr(self, field)
@@ -107,7 +106,6 @@ class Pair:
             _wide(arrays, "self_a"),
             _wide(arrays, "self_b"),
             arrays.provenance.images,
-            null=_wide(arrays, "null"),
             pixels_a=_wide(arrays, "pixels_a"),
             pixels_b=_wide(arrays, "pixels_b"),
             pixels=_wide(arrays, "pixels"),
@@ -132,7 +130,6 @@ class Pair:
         return replace(
             self,
             cross=self.cross.swapaxes(2, 3),
-            null=None if self.null is None else self.null.swapaxes(2, 3),
             self_a=self.self_b,
             self_b=self.self_a,
             pixels_a=self.pixels_b,
@@ -141,14 +138,6 @@ class Pair:
             dead_b=self.dead_a,
             names=(self.names[1], self.names[0]),
         )
-
-    def permuted(self) -> Self:
-        """The null: the second model's images permuted, so that nothing but chance is common."""
-        if self.null is None:
-            raise InvalidInput(self._title, field="null", seen="none", expected="HSIC1 of permuted images")
-        # Over all permutations HSIC1 with the pixels is 0 on average, exactly: a U-centred Gram sums to 0.
-        pixels_b = None if self.pixels_b is None else np.zeros_like(self.pixels_b)
-        return replace(self, cross=self.null, pixels_b=pixels_b)
 
     def deconfounded(self) -> Self:
         """CKA net of the pixels (Cui et al., 2022): each layer's similarity structure less its regression on the input's.
@@ -228,7 +217,6 @@ class Pair:
             self_a=self.self_a[:, units],
             self_b=self.self_b[:, units],
             images=f"{self.images}/{name}",
-            null=None if self.null is None else self.null[:, units],
             pixels_a=None if self.pixels_a is None else self.pixels_a[:, units],
             pixels_b=None if self.pixels_b is None else self.pixels_b[:, units],
             pixels=None if self.pixels is None else self.pixels[units],

@@ -1,9 +1,12 @@
-"""Compare: a model with a reference, by minibatch CKA of every layer pair and by its second opinions."""
+"""Compare: a model with the references, by minibatch CKA of every layer pair and by its second opinions."""
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
@@ -17,11 +20,18 @@ from harness.stages.place import Place
 DEAD = 1e-10
 
 
-def run(place: Place, model: str, reference: str) -> None:
-    """Make cka/<model>-<reference> and similarity/<model>-<reference> from the two banks."""
-    paths = {name: place.path("banks", name) for name in (model, reference)}
-    a, b = (store.read_arrays(paths[name], BANK) for name in (model, reference))
-    refuse_other_images(paths[model].name, a, paths[reference].name, b)
+def run(place: Place, model: str) -> None:
+    """Make cka/<model>/<reference> and similarity/<model>/<reference> for each reference that the model is compared with.
+
+    A pair of references is compared once, with the later one of the two as the model.
+    """
+    own = store.read_arrays(place.path("banks", model), BANK)
+    for reference in tqdm(place.params.compared(model, place.profile), desc=model, disable=not sys.stderr.isatty()):
+        _pair(place, model, own, reference, store.read_arrays(place.path("banks", reference), BANK))
+
+
+def _pair(place: Place, model: str, a: store.Arrays, reference: str, b: store.Arrays) -> None:
+    refuse_other_images(model, a, reference, b)
     settings = place.settings
     n = settings.extract.minibatch
     inputs = {f"banks/{name}": bank.sha256 for name, bank in ((model, a), (reference, b))}
@@ -37,7 +47,7 @@ def run(place: Place, model: str, reference: str) -> None:
 
 
 def layer_pairs(a: store.Arrays, b: store.Arrays, n: int, seed: int) -> dict[str, NDArray[np.generic]]:
-    """The columns of a CKA artifact: HSIC1 of all pairs, their permuted-image null, and what the pixels explain."""
+    """The columns of a CKA artifact: HSIC1 of all pairs, what the pixels explain, and CKA of all layers and by chance."""
     names_a, names_b = unpack(a["layers"])[:-1], unpack(b["layers"])[:-1]
     gram_a, gram_b = (bank["gram"].transpose(1, 0, 2) for bank in (a, b))
     order = np.stack([draws.permutation(seed, f"null/{i}", n) for i in range(gram_a.shape[1])])
@@ -46,17 +56,18 @@ def layer_pairs(a: store.Arrays, b: store.Arrays, n: int, seed: int) -> dict[str
     self_a, self_b = cka.self_hsic(gram_a[:-1], n), cka.self_hsic(gram_b[:-1], n)
     pixels = cka.self_hsic(gram_a[-1:], n)[:, 0]
     dead_a, dead_b = (_dead(own, bank["norm"][:-1]) for own, bank in ((self_a, a), (self_b, b)))
-    full = cka.minibatch_cka(cross[:, :-1, :-1], self_a, self_b)
-    full[dead_a], full[:, dead_b] = np.nan, np.nan
+    full, chance = (cka.minibatch_cka(both, self_a, self_b) for both in (cross[:, :-1, :-1], null))
+    for matrix in (full, chance):
+        matrix[dead_a], matrix[:, dead_b] = np.nan, np.nan
     values = {
         "cross": _by_type(cross[:, :-1, :-1]),
-        "null": _by_type(null),
         "self_a": _by_type(self_a),
         "self_b": _by_type(self_b),
         "pixels_a": _by_type(cross[:, :-1, -1]),
         "pixels_b": _by_type(cross[:, -1, :-1]),
         "pixels": pixels,
         "cka": full,
+        "null": chance,
     }
     return {name: value.astype(np.float32) for name, value in values.items()} | {
         "dead_a": dead_a.astype(np.uint8),

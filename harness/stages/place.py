@@ -28,9 +28,8 @@ class Place:
         return self.params.of(self.profile)
 
     def path(self, kind: str, *names: str, ending: str = ".safetensors") -> Path:
-        """artifacts/<profile>/<kind>/<names joined by a dash><ending>, or <kind><ending> without names."""
-        folder = Path("artifacts") / self.profile
-        return folder / kind / ("-".join(names) + ending) if names else folder / (kind + ending)
+        """artifacts/<profile>/<kind>/<name>/...<ending>, or <kind><ending> without names."""
+        return Path("artifacts", self.profile, *[kind, *names][:-1], [kind, *names][-1] + ending)
 
     def provenance(
         self,

@@ -35,7 +35,7 @@ def run(place: Place) -> None:
 def _knn(place: Place) -> pd.DataFrame:
     """One row per model, features (cls, gap, probe) and depth (block number, then "norm")."""
     rows: list[dict[str, Any]] = []
-    for model in place.params.models:
+    for model in place.params.at(place.profile):
         arrays = store.read_arrays(place.path("knn", model), KNN)
         vote, label = arrays["vote"], arrays["label"]
         depths = [*map(str, range(vote.shape[1] - 1)), "norm"]
@@ -48,14 +48,16 @@ def _knn(place: Place) -> pd.DataFrame:
 
 def _cka(place: Place) -> dict[str, np.ndarray]:
     """Full layer by layer CKA of each unordered pair of references."""
-    names = place.params.references
+    there = place.params.at(place.profile)
+    names = [name for name in place.params.references if name in there]
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-    return {f"{a}-{b}": np.array(store.read_arrays(place.path("cka", a, b), CKA)["cka"]) for a, b in pairs}
+    # The later of two references is the model of their artifact.
+    return {f"{a}-{b}": np.array(store.read_arrays(place.path("cka", b, a), CKA)["cka"]).T for a, b in pairs}
 
 
 def _curves(place: Place) -> pd.DataFrame:
     tables = []
-    for model in place.params.models:
+    for model in place.params.at(place.profile):
         rows = store.read_table(place.path("curves", model, ending=".json"), CURVE).rows
         tables.append(rows.assign(model=model))
     return pd.concat([t for t in tables if len(t)] or tables)
@@ -71,7 +73,8 @@ def _write(place: Place, name: str, text: str) -> None:
 
 def _picture(place: Place, knn: pd.DataFrame, cka: dict[str, np.ndarray]) -> bytes:
     """Heat maps of CKA between the pre-trained references, and k-NN accuracy by block."""
-    trained = [m for m in place.params.references if place.params.model(m).family != "random"]
+    there = place.params.at(place.profile)
+    trained = [m for m in place.params.references if m in there and place.params.model(m).family in ("je", "rec")]
     shown = [pair for pair in cka if set(pair.split("-")) <= set(trained)][:3] or list(cka)[:3]
     with mpl.rc_context({"font.size": 8, "svg.hashsalt": "report"}):
         figure = Figure(figsize=(4 + 2.4 * len(shown), 2.9), layout="constrained")
@@ -81,7 +84,7 @@ def _picture(place: Place, knn: pd.DataFrame, cka: dict[str, np.ndarray]) -> byt
             image = axis.imshow(cka[pair], origin="lower", vmin=0, vmax=1, cmap="magma")
             axis.set(title=f"CKA, {a} and {b}", ylabel=f"{a}, layer", xlabel=f"{b}, layer")
         figure.colorbar(image, ax=axes[: len(shown)], shrink=0.8)
-        for model in trained or list(place.params.models):
+        for model in trained or there:
             for token, style in zip(TOKENS, ("-", ":"), strict=True):
                 rows = knn[(knn.model == model) & (knn.features == token)]
                 axes[-1].plot(rows.depth, 100 * rows.accuracy, style, label=f"{model}, {token}")

@@ -33,7 +33,8 @@ def pretrain(
 ) -> list[dict[str, float]]:
     """Train in place and return the curve: one row per monitored epoch (loss, learning rate, k-NN accuracy).
 
-    images: (n, 3, s, s) uint8. labels: (n,) int64, used by the k-NN monitor only, never by the objective.
+    images: (n, 3, s, s) uint8. labels: (n,) int64, used by the k-NN monitor, and shown to an objective only where the
+    recipe is labelled.
     scratch: folder of the resumable state. A run that was killed continues from the last finished epoch and ends with
     the very weights of an uninterrupted one.
     Raises InvalidInput when a batch does not fit the data or the loss stops being finite.
@@ -54,8 +55,9 @@ def pretrain(
         mean = torch.zeros((), device=device)
         for i in range(per_epoch):
             progress = Progress(epoch * per_epoch + i, per_epoch, total)
-            batch = images[order[i * recipe.batch : (i + 1) * recipe.batch].to(device)].float() / 255
-            mean += _step(objective, optimiser, recipe, batch, progress) / per_epoch
+            chosen = order[i * recipe.batch : (i + 1) * recipe.batch].to(device)
+            shown = (labels[chosen],) if recipe.labelled else ()
+            mean += _step(objective, optimiser, recipe, images[chosen].float() / 255, progress, shown) / per_epoch
         if not torch.isfinite(mean):
             raise InvalidInput(
                 "pre-training",
@@ -72,14 +74,21 @@ def pretrain(
     return rows
 
 
-def _step(objective: Objective, optimiser: torch.optim.Optimizer, recipe: Recipe, batch: Tensor, progress: Progress) -> Tensor:
+def _step(
+    objective: Objective,
+    optimiser: torch.optim.Optimizer,
+    recipe: Recipe,
+    batch: Tensor,
+    progress: Progress,
+    labels: tuple[Tensor, ...],
+) -> Tensor:
     warmup = recipe.warmup_epochs * progress.steps_per_epoch
     rate = warmup_cosine(progress.step, warmup, progress.total, recipe.base_lr * recipe.batch / 256)
     decay = objective.weight_decay(progress)
     for group in optimiser.param_groups:
         group["lr"] = rate
         group["weight_decay"] = decay if group["decayed"] else 0.0
-    loss = objective(batch, progress)
+    loss = objective(batch, progress, *labels)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     if recipe.clip_grad is not None:

@@ -25,8 +25,11 @@ class Progress:
 class Objective(Protocol):
     """An nn.Module whose forward gives the loss of a batch; everything that must survive a restart is in its state."""
 
-    def __call__(self, images: Tensor, progress: Progress) -> Tensor:
-        """The loss on a batch of images, (n, 3, s, s) in [0, 1]. Views are drawn here."""
+    def __call__(self, images: Tensor, progress: Progress, *labels: Tensor) -> Tensor:
+        """The loss on a batch of images, (n, 3, s, s) in [0, 1], of which views are drawn here.
+
+        labels: one tensor (n,) of classes where the recipe is labelled, nothing otherwise.
+        """
         ...
 
     def named_parameters(self) -> Iterable[tuple[str, nn.Parameter]]: ...

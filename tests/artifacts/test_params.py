@@ -42,8 +42,10 @@ def test_the_projects_own_parameters_load() -> None:
     assert loaded.profile in loaded.profiles
     assert set(loaded.references) <= set(loaded.models)
     assert loaded.of("embedded").extract.images == RAW["profiles"]["embedded"]["extract"]["images"]
-    for name in loaded.models:
-        for profile in loaded.profiles:
+    assert loaded.at("embedded") == list(loaded.models)
+    for profile in loaded.profiles:
+        assert set(loaded.references) <= set(loaded.at(profile))
+        for name in loaded.at(profile):
             loaded.weights(name, profile)
             loaded.architecture(name, profile)
     assert isinstance(loaded.weights("mae", "embedded"), MaeRecipe)

@@ -24,6 +24,8 @@ from harness.artifacts.provenance import Provenance
 from harness.artifacts.store import Column, Schema
 
 MADE = Provenance(profile="test", stage="test", parameters="p", code="c")
+# As it is read back: the store adds which artifact it is.
+MADE_A = MADE.model_copy(update={"artifact": "a"})
 ARRAYS = Schema("toy", 1, {"x": Column("float32", ("row", "col"), "none", -1, 1), "y": Column("int64", ("row",), "class", 0)})
 TABLE = Schema("rows", 1, {"name": Column("str", ("row",), "text"), "value": Column("float64", ("row",), "%", 0, 100)})
 
@@ -41,7 +43,7 @@ def path(tmp_path):
 def test_arrays_and_tables_come_back_equal_and_byte_identical(path, tmp_path):
     back = store.read_arrays(path, ARRAYS)
     np.testing.assert_array_equal(back["x"], toy()["x"])
-    assert back.provenance == MADE
+    assert back.provenance == MADE_A
     first = path.read_bytes()
     assert store.write_arrays(path, ARRAYS, toy(), MADE) == back.sha256
     assert path.read_bytes() == first
@@ -271,7 +273,8 @@ def test_a_writer_equals_write_arrays_byte_for_byte_in_any_chunking(chosen):
     rng = np.random.default_rng(seed)
     values = {"x": rng.uniform(-1, 1, (rows, cols)).astype(np.float32), "y": rng.integers(0, 9, rows)}
     with tempfile.TemporaryDirectory() as folder:
-        whole, pieces = Path(folder) / "whole.safetensors", Path(folder) / "pieces.safetensors"
+        # One artifact in two checkouts.
+        whole, pieces = (Path(folder) / name / "artifacts" / "x.safetensors" for name in ("whole", "pieces"))
         sha = store.write_arrays(whole, ARRAYS, values, MADE)
         with store.ArrayWriter(pieces, ARRAYS, {name: array.shape for name, array in values.items()}) as out:
             # One array after the other in turns, as a stage fills them.
@@ -389,7 +392,7 @@ def test_every_flipped_byte_is_refused(tmp_path):
             with pytest.raises(InvalidInput):
                 store.read_arrays(path, schema)
     path.write_bytes(whole)
-    assert store.read_arrays(path, schema).provenance == MADE
+    assert store.read_arrays(path, schema).provenance == MADE_A
 
 
 def test_every_flipped_byte_of_a_table_is_refused(tmp_path):
@@ -424,6 +427,33 @@ def test_every_truncation_and_any_tail_is_refused(path):
         store.read_arrays(path, ARRAYS)
 
 
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [("p/cka/mae/dino", "p/cka/mae/moco_v3"), ("p/cka/mae/dino", "q/cka/mae/dino"), ("p/knn/mae", "p/cka/mae"), ("p/a", "p/b")],
+)
+def test_an_artifact_at_the_path_of_another_is_refused(tmp_path, there, here):
+    rows = pd.DataFrame({"name": ["a"], "value": [1.0]})
+    for ending, read, schema in ((".safetensors", store.read_arrays, ARRAYS), (".json", store.read_table, TABLE)):
+        source, target = (tmp_path / "artifacts" / f"{name}{ending}" for name in (there, here))
+        if ending == ".json":
+            store.write_table(source, schema, rows, MADE)
+        else:
+            store.write_arrays(source, schema, toy(), MADE)
+        assert read(source, schema).provenance.artifact == there
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+        with pytest.raises(InvalidInput, match=f"seen: {there}\n  expected: {here}\n  next: remove the file"):
+            read(target, schema)
+
+
+def test_an_artifact_is_the_same_in_every_checkout(tmp_path):
+    one, other = (tmp_path / name / "artifacts" / "p" / "a.safetensors" for name in ("one", "other"))
+    store.write_arrays(one, ARRAYS, toy(), MADE)
+    other.parent.mkdir(parents=True)
+    other.write_bytes(one.read_bytes())
+    assert store.read_arrays(other, ARRAYS).provenance.artifact == "p/a"
+
+
 def rewrite_header(path, change):
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
@@ -451,7 +481,7 @@ def rewrite_header(path, change):
 )
 def test_an_edited_header_is_refused(path, change, message):
     rewrite_header(path, lambda _: None)
-    assert store.read_arrays(path, ARRAYS).provenance == MADE
+    assert store.read_arrays(path, ARRAYS).provenance == MADE_A
     rewrite_header(path, change)
     with pytest.raises(InvalidInput, match=message):
         store.read_arrays(path, ARRAYS)
@@ -481,8 +511,9 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, text):
 
 def forge(path, schema, records):
     """A table whose hash is right, whatever the rows are."""
-    sha = store._table_digest(schema, records, MADE)
-    path.write_bytes(store._table_bytes(schema, MADE, sha, records))
+    made = MADE.model_copy(update={"artifact": path.stem})
+    sha = store._table_digest(schema, records, made)
+    path.write_bytes(store._table_bytes(schema, made, sha, records))
 
 
 @pytest.mark.parametrize(

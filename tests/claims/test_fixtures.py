@@ -59,10 +59,11 @@ def write(root, kind, name, schema, values, profile="embedded"):
 def write_pair(root, a, b, **options):
     names = pack([f"{block}.{kind}" for block in BLOCKS for kind in TYPES])
     made = worlds.pair(a, b)
-    columns = ("cross", "null", "self_a", "self_b", "pixels_a", "pixels_b", "pixels")
+    columns = ("cross", "self_a", "self_b", "pixels_a", "pixels_b", "pixels")
     values = {column: getattr(made, column) for column in columns}
-    values |= {"cka": np.zeros((84, 84)), "dead_a": np.zeros(84), "dead_b": np.zeros(84), "layers_a": names, "layers_b": names}
-    return write(root, "cka", f"{a}-{b}", CKA, values, **options)
+    matrix = np.zeros((84, 84))
+    values |= {"cka": matrix, "null": matrix, "dead_a": matrix[0], "dead_b": matrix[0], "layers_a": names, "layers_b": names}
+    return write(root, "cka", f"{a}/{b}", CKA, values, **options)
 
 
 def test_a_pair_is_found_either_way_round(fixtures, params, tmp_path):
@@ -74,7 +75,7 @@ def test_a_pair_is_found_either_way_round(fixtures, params, tmp_path):
     assert straight.cells([2], [7]).value == pytest.approx(expected, abs=1e-6)
     assert turned.cells([7], [2]).value == pytest.approx(expected, abs=1e-6)
     assert turned.names == ("mae", "moco_v3")
-    assert reading.noted == {"artifacts/embedded/cka/moco_v3-mae.safetensors": sha}
+    assert reading.noted == {"artifacts/embedded/cka/moco_v3/mae.safetensors": sha}
     assert given(fixtures.deconfounded)(cka)("moco_v3", "mae").adjusted
 
 
@@ -91,7 +92,7 @@ def test_the_other_artifacts(fixtures, params, tmp_path):
     square, own = rng.normal(size=(2, 16, 12, 12)), rng.uniform(1, 2, size=(2, 16, 12))
     values = {"mutual": np.zeros((2, 12, 12)), "mutual_image": rng.uniform(size=(2, 12, 30)), "cross": square}
     values |= {"self_a": own, "self_b": own, "debiased": np.zeros((2, 12, 12))}
-    write(tmp_path, "similarity", "dino-mae", SIMILARITY, values)
+    write(tmp_path, "similarity", "dino/mae", SIMILARITY, values)
     votes = {"label": np.arange(40) % 3, "vote": np.zeros((2, 13, 40)), "probe": np.zeros(40), "probe_vote": np.ones(40)}
     write(tmp_path, "knn", "dino", KNN, votes)
     sizes = {"batch": np.zeros((4, 2, 3)), "biased": np.zeros((4, 2, 3)), "count": np.full((4, 2, 3), 0.5)}
@@ -108,13 +109,13 @@ def test_the_other_artifacts(fixtures, params, tmp_path):
     assert given(fixtures.sweep)(params, reading).largest_change().value == 0
     assert sorted(reading.noted) == [
         "artifacts/embedded/knn/dino.safetensors",
-        "artifacts/embedded/similarity/dino-mae.safetensors",
+        "artifacts/embedded/similarity/dino/mae.safetensors",
         "artifacts/embedded/sweep.safetensors",
     ]
 
 
 def test_what_was_not_measured_is_missing(fixtures, params):
-    with pytest.raises(MissingArtifact, match=r"moco_v3-dino[\s\S]*dino-moco_v3"):
+    with pytest.raises(MissingArtifact, match=r"moco_v3/dino[\s\S]*dino/moco_v3"):
         given(fixtures.cka)(params, Notes())("moco_v3", "dino")
     with pytest.raises(MissingArtifact, match="knn/dino"):
         given(fixtures.knn)(params, Notes())("dino")

@@ -27,7 +27,10 @@ def renamed(names: dict[str, str]) -> World:
 
 
 def permuted() -> World:
-    return World().mapped(Pair.permuted)
+    def null(a: str, b: str) -> Pair:
+        return pair(a, b, permuted=True)
+
+    return replace(World(), cka=null, deconfounded=lambda a, b: null(a, b).deconfounded())
 
 
 def one_artifact() -> World:

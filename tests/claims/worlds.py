@@ -73,19 +73,20 @@ def grams(units: int, size: int, seed: int, width: int) -> np.ndarray:
 
 
 @cache
-def pair(a: str, b: str, kind: str = "effect") -> Pair:
+def pair(a: str, b: str, kind: str = "effect", *, permuted: bool = False) -> Pair:
     """The CKA evidence of two models over minibatches."""
     v, w = directions(kind)[a], directions(kind)[b]
     width = v.shape[-1]
-    factors, others = grams(MINIBATCHES, PAIRS, 0, width), grams(MINIBATCHES, PAIRS, 1, width)
-    x, y, permuted = (np.einsum("tbf,kfp->tkbp", m, g, optimize=True) for m, g in ((v, factors), (w, factors), (w, others)))
+    factors = grams(MINIBATCHES, PAIRS, 0, width)
+    # Permuted images: the second model's Grams are those of other images.
+    others = grams(MINIBATCHES, PAIRS, 1, width) if permuted else factors
+    x, y = (np.einsum("tbf,kfp->tkbp", m, g, optimize=True) for m, g in ((v, factors), (w, others)))
     pixels = factors[:, 0].astype(np.float64)
     return Pair(
         cross=np.einsum("tkap,tkbp->tkab", x, y, optimize=True),
         self_a=(x**2).sum(-1),
         self_b=(y**2).sum(-1),
         images="planted",
-        null=np.einsum("tkap,tkbp->tkab", x, permuted, optimize=True),
         pixels_a=np.einsum("tkap,kp->tka", x, pixels, optimize=True),
         pixels_b=np.einsum("tkap,kp->tka", y, pixels, optimize=True),
         pixels=(pixels**2).sum(-1),

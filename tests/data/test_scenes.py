@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -12,10 +13,15 @@ from sklearn.preprocessing import StandardScaler
 from harness.artifacts import params
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.artifacts.params import Architecture
 from harness.data import draws, scenes, sprites
+from harness.maths import hsic
+from harness.maths.cka import cross_hsic, minibatch_cka, self_hsic
+from harness.models.build import build, normaliser
+from harness.models.layers import named_layers, tapped
 
-TRAIN_DIGEST = "cd7767fb133b25a179480855c9039226028ff913cc5bf8cc9f137da657e07775"
-CROWD_DIGEST = "f256c521194729eb279c71232cec1aa932ddf5f843927cb6f9847dd439ff1422"
+TRAIN_DIGEST = "8d62c8f99c8f36feb9e46c4dab95b83bd3e05b996db9cea9650158ea21d2a4c0"
+CROWD_DIGEST = "6662a2fe6761135c17b40ccca33b959bac5af70529479549b56e90432c5b0255"
 WORLD = scenes.SceneParams(size=16, scale=(0.55, 1.0), jitter=1.0)
 CROWD = scenes.SceneParams(size=64, objects=(1, 6), scale=(0.12, 0.5))
 
@@ -62,21 +68,20 @@ def test_class_cannot_be_read_from_the_factors(train, validation):
     assert abs(accuracy - 0.1) < 3 * np.sqrt(0.09 / 1024)
 
 
-def test_raw_pixels_are_far_from_the_ceiling(train, validation):
-    flat = lambda world: world.image.reshape(len(world.image), -1).astype(np.float32)  # noqa: E731
-    knn = KNeighborsClassifier(20).fit(flat(train), train.label[:, 0])
-    assert 0.2 < knn.score(flat(validation), validation.label[:, 0]) < 0.65
+def load_embedded(**changes) -> dict[str, scenes.Scenes]:
+    """The world that the embedded profile measures, as many scenes of it as its k-NN has; changes: to its parameters."""
+    profile = params.load(ROOT / "params.yaml").of("embedded")
+    sizes = {"train": profile.extract.bank, "validation": profile.extract.queries}
+    world = profile.data.world.model_copy(update=changes)
+    return {
+        split: scenes.compose(sprites.load(profile.data.sprites, split), world, split, np.arange(n))
+        for split, n in sizes.items()
+    }
 
 
 @pytest.fixture(scope="module")
 def embedded():
-    """The world that the embedded profile measures, as many scenes of it as its k-NN has."""
-    profile = params.load(ROOT / "params.yaml").of("embedded")
-    sizes = {"train": profile.extract.bank, "validation": profile.extract.queries}
-    return {
-        split: scenes.compose(sprites.load(profile.data.sprites, split), profile.data.world, split, np.arange(n))
-        for split, n in sizes.items()
-    }
+    return load_embedded()
 
 
 def test_class_cannot_be_read_from_the_factors_of_the_embedded_profile(embedded):
@@ -84,18 +89,79 @@ def test_class_cannot_be_read_from_the_factors_of_the_embedded_profile(embedded)
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(factors(train), train.label[:, 0])
     accuracy = probe.score(factors(validation), validation.label[:, 0])
     assert abs(accuracy - 0.1) < 3 * np.sqrt(0.09 / len(validation.image))
-    # The same model does read what the factors hold: whether the background is dark, from its colours.
-    dark = [world.background.mean((1, 2)) < 127.5 for world in (train, validation)]
-    reader = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(factors(train), dark[0])
-    assert reader.score(factors(validation), dark[1]) > 0.99
+    # The same model does read what the factors hold: whether the background is the lighter for its colours.
+    light = [world.background.mean((1, 2)) > 128 for world in (train, validation)]
+    reader = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(factors(train), light[0])
+    assert reader.score(factors(validation), light[1]) > 0.99
 
 
-def test_raw_pixels_leave_a_quarter_of_the_embedded_profiles_images_wrong(embedded):
-    train, validation = embedded["train"], embedded["validation"]
+def raw_neighbours(train: scenes.Scenes, validation: scenes.Scenes) -> float:
+    """20-NN accuracy of the pixels as they are."""
     flat = lambda world: world.image.reshape(len(world.image), -1).astype(np.float32)  # noqa: E731
     knn = KNeighborsClassifier(20, algorithm="brute").fit(flat(train), train.label[:, 0])
+    return knn.score(flat(validation), validation.label[:, 0])
+
+
+def first_component(world: scenes.Scenes) -> float:
+    """Share of the pixels' variance on their first principal component."""
+    flat = world.image.reshape(len(world.image), -1).astype(np.float64)
+    variances = np.linalg.svd(flat - flat.mean(0), compute_uv=False) ** 2
+    return variances[0] / variances.sum()
+
+
+def untrained_cka(world: scenes.Scenes, network: Architecture) -> dict[int, float]:
+    """Minibatch CKA, by block, of two untrained networks that start as DINO's and as MAE's and MoCo-v3's do."""
+    pixels = torch.from_numpy(world.image[:512]).permute(0, 3, 1, 2).float() / 255
+    grams = []
+    for seed, positions in ((1, "sincos"), (2, "learned")):
+        vit = build(network.name, seed=seed, positions=positions, **network.options)
+        blocks = {name: module for name, module in named_layers(vit).items() if name.endswith(".block")}
+        seen: list[torch.Tensor] = []
+        with torch.inference_mode(), tapped(blocks, lambda _, out, seen=seen: seen.append(out.reshape(16, 32, -1))):
+            vit.forward_features(normaliser([0.5] * 3, [0.25] * 3)(pixels))
+        grams.append(torch.stack([hsic.u_centre(hsic.gram(block)[0]) for block in seen], 1).numpy())
+    a, b = grams
+    cka = minibatch_cka(cross_hsic(a, b, 32), self_hsic(a, 32), self_hsic(b, 32))
+    return dict(enumerate(np.diag(cka)))
+
+
+def test_similarity_measures_can_tell_on_the_embedded_profile(embedded):
+    """What blinds them is one factor that most of the pixels' variance lies on: any network passes it on."""
+    network = params.load(ROOT / "params.yaml").of("embedded").architectures["vit"]
+    assert first_component(embedded["train"]) < 0.3
+    assert untrained_cka(embedded["validation"], network)[11] < 0.7
+    negatives = load_embedded(negatives=True, background=(30.0, 45.0), contrast=(90.0, 200.0))
+    assert first_component(negatives["train"]) > 0.7
+    assert untrained_cka(negatives["validation"], network)[11] > 0.98
+
+
+def test_raw_pixels_are_poor_on_the_embedded_profile(embedded):
     # And the task can be done at all: twice as well as chance.
-    assert 0.2 < knn.score(flat(validation), validation.label[:, 0]) < 0.75
+    assert 0.2 < raw_neighbours(embedded["train"], embedded["validation"]) <= 0.6
+
+
+def test_negatives_are_the_same_scenes_in_complementary_colours():
+    digits, quiet = sprites.load("digits", "train"), WORLD.model_copy(update={"noise": 0})
+    straight, mixed = (
+        scenes.compose(digits, quiet.model_copy(update={"negatives": negatives}), "train", np.arange(200))
+        for negatives in (False, True)
+    )
+    turned = mixed.negative
+    assert not straight.negative.any()
+    assert 0.3 < turned.mean() < 0.7
+    np.testing.assert_array_equal(mixed.image[~turned], straight.image[~turned])
+    # Halves are rounded up in both.
+    assert abs(mixed.image[turned].astype(int) - (255 - straight.image[turned].astype(int))).max() <= 1
+    np.testing.assert_allclose(mixed.colour[turned], 255 - straight.colour[turned])
+    np.testing.assert_allclose(mixed.background[turned], 255 - straight.background[turned])
+
+
+def test_the_object_is_always_the_lighter_one():
+    world = scenes.compose(sprites.load("digits", "train"), WORLD, "train", np.arange(500))
+    gain = world.colour[:, 0].mean(1) - world.background.mean((1, 2))
+    # Channels stray by the tint, background and object each by their own.
+    assert gain.min() > WORLD.contrast[0] - 1.75 * WORLD.tint
+    assert gain.mean() > WORLD.contrast[0]
 
 
 def test_flip_mirrors_the_object_only():
@@ -142,6 +208,9 @@ def test_bad_worlds_are_refused(tmp_path):
     digits = sprites.load("digits", "train")
     with pytest.raises(InvalidInput, match="objects"):
         scenes.compose(digits, WORLD.model_copy(update={"objects": (3, 2)}), "train", np.arange(2))
+    for levels in ({"background": (140.0, 120.0)}, {"contrast": (0.0, 9.0)}, {"background": (150.0, 200.0)}):
+        with pytest.raises(InvalidInput, match="grey levels"):
+            scenes.compose(digits, WORLD.model_copy(update=levels), "train", np.arange(2))
     with pytest.raises(InvalidInput, match="scale"):
         scenes.compose(digits, WORLD.model_copy(update={"scale": (0.9, 0.2)}), "train", np.arange(2))
     with pytest.raises(InvalidInput, match="train or validation"):

@@ -59,7 +59,7 @@ def test_out_of_memory_exits_14(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         raise MemoryError
 
     monkeypatch.setattr("harness.stages.compare.run", exhausted)
-    assert outcome(capsys, "compare", "--model", "one", "--reference", "two")[0] == 14
+    assert outcome(capsys, "compare", "--model", "one")[0] == 14
 
 
 @pytest.mark.usefixtures("tiny")

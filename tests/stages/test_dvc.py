@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from harness.__main__ import STAGES
+from harness.artifacts import params
 from harness.artifacts.closure import ROOT, dependencies
 
 DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -39,9 +41,14 @@ def test_every_artifact_that_a_stage_depends_on_is_made_by_a_stage() -> None:
         for dep in stage["deps"]:
             if dep.startswith("artifacts/"):
                 # A reference or a sweep model is some model.
-                general = dep.replace("${item.r}", "${item.m}").replace("${sweep_models[0]}", "${item.m}")
-                general = general.replace("${sweep_models[1]}", "${item.m}")
+                general = re.sub(r"\$\{(references|sweep_models)\[\d+\]\}", "${item.m}", dep)
                 assert general in made | folders, dep
+
+
+def test_a_comparison_depends_on_the_bank_of_every_reference() -> None:
+    references = params.load(ROOT / "params.yaml").references
+    declared = [dep for dep in DVC["stages"]["compare"]["deps"] if "references" in dep]
+    assert declared == [f"artifacts/${{item.p}}/banks/${{references[{i}]}}.safetensors" for i in range(len(references))]
 
 
 def test_results_are_committed_and_banks_are_not() -> None:

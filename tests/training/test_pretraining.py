@@ -7,7 +7,7 @@ from kornia.enhance import Normalize
 from harness.artifacts import recipes
 from harness.artifacts.errors import InvalidInput
 from harness.models.build import build
-from harness.training import dino, engine, mae, moco_v3
+from harness.training import dino, engine, mae, moco_v3, supervised
 from harness.training.objective import Progress
 
 COMMON = {"seed": 0, "epochs": 4, "batch": 32, "base_lr": 4e-3, "weight_decay": 0.05, "warmup_epochs": 1, "crop": (0.4, 1.0)}
@@ -24,6 +24,11 @@ RECIPES = {
         mae,
         mae.Mae,
         recipes.MaeRecipe(objective="mae", decoder_width=16, decoder_depth=1, decoder_heads=2, **COMMON),
+    ),
+    "supervised": (
+        supervised,
+        supervised.Supervised,
+        recipes.SupervisedRecipe(objective="supervised", classes=4, **COMMON),
     ),
 }
 
@@ -75,6 +80,35 @@ def test_a_killed_run_resumes_to_identical_weights(name, images, tmp_path, monke
     assert engine.pretrain(resumed, recipe, *images, tmp_path / "broken", monitor_every=1) == curve
     for key, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_only_a_supervised_objective_is_shown_the_labels(name, images, tmp_path, monkeypatch):
+    objective, recipe = objective_of(name)
+    seen = []
+    forward = objective.forward
+    monkeypatch.setattr(objective, "forward", lambda *args: seen.append(args[2:]) or forward(*args))
+    pixels, labels = images
+    engine.pretrain(objective, recipe.model_copy(update={"epochs": 1}), pixels, labels, tmp_path, monitor_every=1)
+    assert len(seen) == len(pixels) // recipe.batch
+    if name == "supervised":
+        assert [len(shown) for shown in seen] == [1] * len(seen)
+        assert torch.bincount(torch.cat([shown[0] for shown in seen])).tolist() == torch.bincount(labels).tolist()
+    else:
+        assert seen == [()] * len(seen)
+
+
+def test_a_supervised_network_gives_each_image_its_own_label(images, tmp_path):
+    """Labels that can be read from the pixels are learned: a batch and its labels are in one order."""
+    pixels = images[0].clone()
+    labels = torch.arange(160) % 4
+    pixels[labels >= 2] //= 4
+    labels //= 2
+    objective, recipe = objective_of("supervised")
+    # Smoothed labels of four classes have an entropy of 0.35; guessing between the two costs 0.87.
+    recipe = recipe.model_copy(update={"epochs": 12})
+    curve = engine.pretrain(objective, recipe, pixels, labels, tmp_path, monitor_every=1)
+    assert curve[-1]["loss"] < 0.5 < curve[0]["loss"]
 
 
 @pytest.mark.parametrize("name", ["moco_v3", "mae"])

@@ -1,0 +1,43 @@
+"""Supervised classification: what labels teach the same network, the reference that says what the images hold."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harness.artifacts.recipes import SupervisedRecipe
+from harness.training.augment import reconstruction_view
+from harness.training.objective import Progress
+
+POSITIONS = "sincos"
+
+
+class Supervised(nn.Module):
+    """Cross-entropy of a linear layer on the final CLS token, over crops and flips."""
+
+    def __init__(self, vit: nn.Module, recipe: SupervisedRecipe, size: int, normalise: nn.Module) -> None:
+        super().__init__()
+        self.recipe, self.normalise = recipe, normalise
+        self.vit = vit
+        self.head = nn.Linear(vit.embed_dim, recipe.classes)
+        self.view = reconstruction_view(size, recipe.crop)
+
+    def forward(self, images: Tensor, progress: Progress, labels: Tensor) -> Tensor:
+        with torch.no_grad():
+            view = self.normalise(self.view(images))
+        logits = self.head(self.vit.forward_features(view)[:, 0])
+        return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+
+    def weight_decay(self, progress: Progress) -> float:
+        return self.recipe.weight_decay
+
+    def before_update(self, progress: Progress) -> None: ...
+
+    def after_update(self, progress: Progress) -> None: ...
+
+    def backbone(self) -> nn.Module:
+        return self.vit
+
+
+OBJECTIVE = Supervised
