@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import replace
+from functools import cache, lru_cache
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.params import Family, Params
 from harness.artifacts.store import Arrays, Schema
-from harness.artifacts.tables import CKA, KNN, SIMILARITY, SWEEP
+from harness.artifacts.tables import CKA, KNN, SIMILARITY, SWEEP, TOKENS
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.claim import Reading
+from harness.evidence.instrument import Instrument
+from harness.evidence.panel import Panel
 from harness.evidence.published import Published
 from harness.evidence.published import load as load_published
 from harness.evidence.similarity import Measure, Neighbourhoods, Pair, Pairs, Sweep
@@ -33,13 +36,13 @@ def params() -> Params:
 
 @pytest.fixture
 def je(params: Params) -> list[str]:
-    """The joint-embedding models."""
+    """The joint-embedding methods of the paper."""
     return family(params, "je")
 
 
 @pytest.fixture
 def rec(params: Params) -> list[str]:
-    """The reconstruction models."""
+    """The reconstruction methods of the paper."""
     return family(params, "rec")
 
 
@@ -49,58 +52,52 @@ def untrained(params: Params) -> list[str]:
     return family(params, "random")
 
 
+@pytest.fixture(scope="session")
+def panels(params: Params) -> Callable[[str], Panel]:
+    """A profile's name to its panel, one for all claims: the instrument is measured once."""
+    return cache(lambda source: panel_of(params, source))
+
+
+@pytest.fixture
+def panel(panels: Callable[[str], Panel], reading: Reading) -> Panel | None:
+    """The replicates that claims about methods are decided on, and what shows whether the measures can tell."""
+    return None if reading.source == "published" else panels(reading.source)
+
+
 @pytest.fixture
 def cka(params: Params, reading: Reading) -> Pairs:
     """Two models' names to their minibatch CKA, the first one's layers in the rows."""
-
-    def pair(a: str, b: str) -> Pair:
-        path, transposed = find(ROOT, params, reading.source, "cka", a, b)
-        note(reading, path, CKA)
-        return _pair(path, (a, b), transposed)
-
-    return pair
+    return pairs_of(params, reading)
 
 
 @pytest.fixture
-def deconfounded(cka: Pairs) -> Pairs:
+def deconfounded(params: Params, reading: Reading) -> Pairs:
     """The same net of what the pixels explain."""
-    return lambda a, b: cka(a, b).deconfounded()
+    return pairs_of(params, reading, adjusted=True)
 
 
 @pytest.fixture
 def mutual(params: Params, reading: Reading) -> Measure:
     """Two models' names to the nearest neighbours that they have in common."""
-
-    def shared(a: str, b: str) -> Neighbourhoods:
-        path, _ = find(ROOT, params, reading.source, "similarity", a, b)
-        return Neighbourhoods.from_arrays(note(reading, path, SIMILARITY))
-
-    return shared
+    return neighbourhoods_of(params, reading)
 
 
 @pytest.fixture
 def cls(params: Params, reading: Reading) -> Measure:
     """Two models' names to the debiased CKA of their CLS tokens."""
-    return _subsets(params, reading, "cls")
+    return subsets_of(params, reading, "cls")
 
 
 @pytest.fixture
 def gap(params: Params, reading: Reading) -> Measure:
     """Two models' names to the debiased CKA of their mean patch tokens."""
-    return _subsets(params, reading, "gap")
+    return subsets_of(params, reading, "gap")
 
 
 @pytest.fixture
 def knn(params: Params, reading: Reading) -> Callable[[str], Accuracy]:
     """A model's name to the accuracy of its nearest neighbours."""
-
-    def accuracy(model: str) -> Accuracy:
-        check(params, reading.source, model)
-        path = ROOT / "artifacts" / reading.source / "knn" / f"{model}.safetensors"
-        note(reading, path, KNN)
-        return _accuracy(path)
-
-    return accuracy
+    return accuracy_of(params, reading)
 
 
 @pytest.fixture
@@ -134,8 +131,79 @@ def published(params: Params, reading: Reading) -> Callable[[str, str], Publishe
 
 
 def family(params: Params, name: Family) -> list[str]:
-    """The models of a family, in the order of params.yaml."""
-    return [model for model, entry in params.models.items() if entry.family == name]
+    """The references of a family, in their order, each once however often it was pre-trained.
+
+    Other models of the family are not the paper's, and no claim of the paper is decided on them.
+    """
+    known = ((model, params.model(model)) for model in params.references)
+    return [model for model, entry in known if entry.family == name and entry.replicate_of is None]
+
+
+def panel_of(params: Params, source: str) -> Panel:
+    """The runs of each method of the paper at a profile, and what its measures are held against."""
+    reading = Reading(source)
+    methods = [*family(params, "je"), *family(params, "rec")]
+    # A method without weights at the profile is told as missing when it is opened.
+    runs = {method: params.replicates(method, source) or [method] for method in methods}
+    there = params.at(source)
+    untrained = [model for model in family(params, "random") if model in there]
+    measures: dict[str, Measure] = {
+        "cka": pairs_of(params, reading),
+        "deconfounded": pairs_of(params, reading, adjusted=True),
+        "mutual": neighbourhoods_of(params, reading),
+        **{token: subsets_of(params, reading, token) for token in TOKENS},
+    }
+    supervised = [model for model in there if params.model(model).family == "supervised"]
+    instrument = Instrument(measures, accuracy_of(params, reading), runs, untrained, supervised)
+    return Panel(runs, untrained, instrument)
+
+
+def pairs_of(params: Params, reading: Reading, *, adjusted: bool = False) -> Pairs:
+    """CKA of two models from their artifact, net of the pixels if adjusted."""
+
+    def pair(a: str, b: str) -> Pair:
+        names = (reading.player(a), reading.player(b))
+        path, transposed = find(ROOT, params, reading.source, "cka", *names)
+        note(reading, path, CKA)
+        return (_bare_pair if reading.bare else _pair)(path, names, transposed, adjusted)
+
+    return pair
+
+
+def neighbourhoods_of(params: Params, reading: Reading) -> Measure:
+    """The common nearest neighbours of two models from their artifact."""
+
+    def shared(a: str, b: str) -> Neighbourhoods:
+        path, _ = find(ROOT, params, reading.source, "similarity", reading.player(a), reading.player(b))
+        found = Neighbourhoods.from_arrays(note(reading, path, SIMILARITY))
+        return replace(found, draws=1) if reading.bare else found
+
+    return shared
+
+
+def subsets_of(params: Params, reading: Reading, token: str) -> Measure:
+    """Debiased CKA of one token's features of two models from their artifact."""
+
+    def pair(a: str, b: str) -> Pair:
+        names = (reading.player(a), reading.player(b))
+        path, transposed = find(ROOT, params, reading.source, "similarity", *names)
+        found = Pair.from_subsets(note(reading, path, SIMILARITY), token, names=names, transposed=transposed)
+        return replace(found, draws=1) if reading.bare else found
+
+    return pair
+
+
+def accuracy_of(params: Params, reading: Reading) -> Callable[[str], Accuracy]:
+    """The accuracy of a model's nearest neighbours from its artifact."""
+
+    def accuracy(role: str) -> Accuracy:
+        model = reading.player(role)
+        check(params, reading.source, model)
+        path = ROOT / "artifacts" / reading.source / "knn" / f"{model}.safetensors"
+        note(reading, path, KNN)
+        return _accuracy(path)
+
+    return accuracy
 
 
 def check(params: Params, source: str, *models: str) -> None:
@@ -178,18 +246,18 @@ def _read(path: Path, kind: str) -> Arrays:
 
 # A pair keeps its draws (16 MB), which every claim about it shares.
 @lru_cache(maxsize=12)
-def _pair(path: Path, names: tuple[str, str], transposed: bool) -> Pair:
-    return Pair.from_arrays(_read(path, CKA.kind), names=names, transposed=transposed)
+def _pair(path: Path, names: tuple[str, str], transposed: bool, adjusted: bool) -> Pair:
+    pair = Pair.from_arrays(_read(path, CKA.kind), names=names, transposed=transposed)
+    return pair.deconfounded() if adjusted else pair
 
 
-@lru_cache(maxsize=8)
+# Without draws it is small, and the null by roles asks for many.
+@lru_cache(maxsize=128)
+def _bare_pair(path: Path, names: tuple[str, str], transposed: bool, adjusted: bool) -> Pair:
+    pair = Pair.from_arrays(_read(path, CKA.kind), names=names, transposed=transposed)
+    return replace(pair.deconfounded() if adjusted else pair, draws=1)
+
+
+@lru_cache(maxsize=16)
 def _accuracy(path: Path) -> Accuracy:
     return Accuracy.from_arrays(_read(path, KNN.kind))
-
-
-def _subsets(params: Params, reading: Reading, token: str) -> Measure:
-    def pair(a: str, b: str) -> Pair:
-        path, transposed = find(ROOT, params, reading.source, "similarity", a, b)
-        return Pair.from_subsets(note(reading, path, SIMILARITY), token, names=(a, b), transposed=transposed)
-
-    return pair

@@ -21,6 +21,8 @@ UNTRAINED = "untrained networks"
     reading="same-depth CKA, mean over the seven layer types and blocks 0-8, of every two JE models; not so untrained",
     margin=0.6,
     published="plot",
+    asks="level",
+    blocks=LO + MID,
 )
 def test_je_models_are_alike(cka: Pairs, je: Sequence[str], untrained: Sequence[str], margin: float) -> Decision:
     def alike(models: Sequence[str]) -> Decision:
@@ -36,6 +38,7 @@ def test_je_models_are_alike(cka: Pairs, je: Sequence[str], untrained: Sequence[
     reading="same-depth similarity over all blocks and layer types: each JE model is nearer to another JE model than to MAE",
     margin=0.1,
     published="plot",
+    asks="difference",
 )
 def test_rec_is_unlike_each_je_model(cka: Measure, je: Sequence[str], rec: Sequence[str], margin: float) -> list[Decision]:
     return _nearer_to_je(cka, je, rec, BLOCKS, margin)
@@ -48,6 +51,8 @@ def test_rec_is_unlike_each_je_model(cka: Measure, je: Sequence[str], rec: Seque
     reading="je-rec-low over blocks 0-3 alone",
     margin=0.05,
     published="plot",
+    asks="difference",
+    blocks=LO,
 )
 def test_je_and_rec_part_early(cka: Measure, je: Sequence[str], rec: Sequence[str], margin: float) -> list[Decision]:
     return _nearer_to_je(cka, je, rec, LO, margin)
@@ -61,6 +66,8 @@ def test_je_and_rec_part_early(cka: Measure, je: Sequence[str], rec: Sequence[st
     "block away, above the margin seen from either model; not so untrained",
     margin=0.8,
     published="plot",
+    asks="match",
+    blocks=LO + MID,
 )
 def test_je_layers_match_at_their_own_depth(cka: Pairs, je: Sequence[str], untrained: Sequence[str], margin: float) -> Decision:
     def match(models: Sequence[str]) -> Decision:
@@ -76,6 +83,7 @@ def test_je_layers_match_at_their_own_depth(cka: Pairs, je: Sequence[str], untra
     reading="same-depth similarity over all layer types, blocks 0-8 minus 9-11, of every two JE models; not so untrained",
     margin=0.05,
     published="plot",
+    asks="difference",
 )
 def test_je_models_part_in_the_last_blocks(
     cka: Measure, je: Sequence[str], untrained: Sequence[str], margin: float
@@ -95,6 +103,7 @@ def test_je_models_part_in_the_last_blocks(
     "of the two crossed over, for each JE model; not so with an untrained network in its place",
     margin=0.05,
     published="plot",
+    asks="difference",
 )
 def test_a_quarter_of_rec_matches_half_of_je(
     cka: Pairs, je: Sequence[str], rec: Sequence[str], untrained: Sequence[str], margin: float

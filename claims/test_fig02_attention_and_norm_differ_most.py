@@ -18,6 +18,7 @@ from harness.evidence.similarity import LO, MID, Pair, Pairs
     reading="same-depth CKA over all blocks: fc1 minus qkv, and fc1 minus the norm before attention; not so untrained",
     margin=0.1,
     published="plot",
+    asks="difference",
 )
 def test_attention_and_norm_differ_most(cka: Pairs, untrained: Sequence[str], margin: float) -> Decision:
     def order(pair: Pair) -> Decision:
@@ -36,6 +37,8 @@ def test_attention_and_norm_differ_most(cka: Pairs, untrained: Sequence[str], ma
     "being taken anew in every resample; refuted only if the largest on a quarter of the minibatches is too large on the rest",
     margin=0.2,
     published="plot",
+    asks="level",
+    blocks=LO + MID,
 )
 def test_no_rec_attention_is_like_early_je_attention(cka: Pairs, margin: float) -> Decision:
     pair = cka("moco_v3", "mae")

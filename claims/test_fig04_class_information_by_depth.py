@@ -16,6 +16,8 @@ from harness.evidence.similarity import HI, LO
 
 Knn = Callable[[str], Accuracy]
 LAST = HI[-1]
+# Points within which two accuracies are called equal.
+TOGETHER = 2.0
 
 
 @claim(
@@ -26,13 +28,14 @@ LAST = HI[-1]
     "larger at block 11 than at block 3",
     margin=2.0,
     published="plot",
+    asks="difference",
 )
 def test_rec_leaves_je_after_the_third_block(knn: Knn, margin: float) -> list[Decision]:
     je, rec = knn("moco_v3"), knn("mae")
 
     def parts(token: str) -> list[Decision]:
         gap = [je.at(token, block) - rec.at(token, block) for block in range(12)]
-        together, apart = [equivalent(g, margin) for g in gap[:3]], [exceeds(g, margin) for g in gap[3:]]
+        together, apart = [equivalent(g, TOGETHER) for g in gap[:3]], [exceeds(g, margin) for g in gap[3:]]
         return [*together, *apart, exceeds(gap[LAST] - gap[3], 0)]
 
     return [part for token in TOKENS for part in parts(token)]
@@ -75,6 +78,7 @@ def test_the_final_je_block_holds_what_the_probe_finds(knn: Knn, je: Sequence[st
     reading="CLS minus GAP, mean over blocks 9-11: each JE model's minus MAE's",
     margin=2.0,
     published="plot",
+    asks="difference",
 )
 def test_class_information_gathers_in_cls_in_je_alone(
     knn: Knn, je: Sequence[str], rec: Sequence[str], margin: float
@@ -92,6 +96,7 @@ def test_class_information_gathers_in_cls_in_je_alone(
     reading="JE minus MAE at block 11: the difference in CLS minus the difference in GAP, each JE model",
     margin=0.0,
     published="plot",
+    asks="difference",
 )
 def test_je_and_rec_are_closer_outside_cls(knn: Knn, je: Sequence[str], rec: Sequence[str], margin: float) -> list[Decision]:
     def gap(one: str, other: str, token: str) -> Estimate:

@@ -151,10 +151,13 @@ Weights = Annotated[
 
 
 class Model(Strict):
-    """architecture: a name under the profile's architectures. weights: by profile, a recipe to train or a released file."""
+    """architecture: a name under the profile's architectures. weights: by profile, a recipe to train or a released file.
+    replicate_of: the model that this is another pre-training run of, the same but for the seed.
+    """
 
     family: Family
     architecture: Key
+    replicate_of: Key | None = None
     weights: dict[Key, Weights]
 
 
@@ -191,6 +194,10 @@ class Params(Strict):
         """The models with weights at a profile, in the file's order."""
         self.of(profile)
         return [name for name, model in self.models.items() if profile in model.weights]
+
+    def replicates(self, name: str, profile: str) -> list[str]:
+        """The model and the other pre-training runs of it that the profile has, in the file's order."""
+        return [other for other in self.at(profile) if other == name or self.models[other].replicate_of == name]
 
     def compared(self, name: str, profile: str) -> list[str]:
         """The references with weights at the profile that a model is compared with.
@@ -240,6 +247,9 @@ def check(raw: Any, where: str) -> Params:
         for profile in model.weights:
             _pick(params.profiles, profile, f"models.{name}.weights")
             _pick(params.profiles[profile].architectures, model.architecture, f"models.{name}.architecture")
+    for name, model in params.models.items():
+        if model.replicate_of is not None:
+            _refuse_other_recipe(params, name, model, _pick(params.models, model.replicate_of, f"models.{name}.replicate_of"))
     for name, profile_params in params.profiles.items():
         for key, seen, expected in _misfits(profile_params):
             raise InvalidInput(where, field=f"profiles.{name}.{key}", seen=seen, expected=expected)
@@ -277,6 +287,38 @@ def _misfits(profile: Profile) -> Iterator[tuple[str, object, str]]:
     data = profile.data
     if isinstance(data, ReaderData) and data.resize < data.size:
         yield "data.resize", data.resize, f"at least data.size, {data.size}: a crop beyond the image would be black there"
+
+
+def _refuse_other_recipe(params: Params, name: str, model: Model, first: Model) -> None:
+    """A replicate differs from its model, and from the other replicates, in the seed alone; released weights have no seed."""
+
+    def refuse(field: str, seen: object, expected: str) -> None:
+        raise InvalidInput("params.yaml", field=f"models.{name}.{field}", seen=seen, expected=expected)
+
+    if first.replicate_of is not None:
+        refuse("replicate_of", model.replicate_of, f"a model, not a replicate: {first.replicate_of}?")
+    for field in ("family", "architecture"):
+        if getattr(model, field) != getattr(first, field):
+            refuse(field, getattr(model, field), f"{getattr(first, field)}, as {model.replicate_of} has")
+    for profile, weights in model.weights.items():
+        other = first.weights.get(profile)
+        if other is None or isinstance(weights, Released) or isinstance(other, Released):
+            refuse(f"weights.{profile}", type(weights).__name__, f"a recipe, as {model.replicate_of} has one there")
+            continue
+        own, its = weights.model_dump(exclude={"seed"}), other.model_dump(exclude={"seed"})
+        if own != its:
+            differing = sorted(key for key in own.keys() | its.keys() if own.get(key) != its.get(key))
+            seen = f"another recipe in {', '.join(differing)}"
+            refuse(f"weights.{profile}", seen, f"that of {model.replicate_of} but for the seed")
+    for profile, weights in model.weights.items():
+        seeds = {
+            getattr(params.models[run].weights[profile], "seed", None): run
+            for run in params.replicates(str(model.replicate_of), profile)
+            if run != name
+        }
+        seed = getattr(weights, "seed", None)
+        if seed in seeds:
+            refuse(f"weights.{profile}.seed", f"{seed}, as {seeds[seed]} has", "a seed of its own")
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -43,4 +43,6 @@ def again(test: Callable[..., Any], measure: Second, *, margin: float | None = N
         margin=first.margin if margin is None else margin,
         about=first.about,
         published="none",
+        asks=first.asks,
+        blocks=first.blocks,
     )(second)

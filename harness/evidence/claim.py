@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Test = TypeVar("Test", bound=Callable[..., Any])
 About = Literal["methods", "artifacts"]
 Published = Literal["plot", "numbers", "none"]
+# What a claim asks of a measure, and so what the measure must be able to tell before it is answered.
+Asks = Literal["difference", "level", "match", "trait"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class Claim:
     id: stable, e.g. "je-je-high", or "je-je-high/cls" for a second measure of the same. where: section and figure.
     reading: the rule that decides. margin: in the estimate's unit; None where the rule states its own. about: "methods" when
     the statement is about training objectives, whose honest unit is the pre-training run. published: what the paper shows.
+    asks: "difference", whether one similarity or gap between methods is larger than another; "level", whether a similarity is
+    above or below a fixed number; "match", whether layers correspond; "trait", what models of one method show by themselves.
+    blocks: those whose similarity decides.
     """
 
     id: str
@@ -39,6 +44,8 @@ class Claim:
     margin: float | None
     about: About
     published: Published
+    asks: Asks = "trait"
+    blocks: tuple[int, ...] = tuple(range(12))
 
 
 def claim(
@@ -50,6 +57,8 @@ def claim(
     margin: float | None = None,
     about: About = "methods",
     published: Published = "plot",
+    asks: Asks = "trait",
+    blocks: Sequence[int] = tuple(range(12)),
 ) -> Callable[[Test], Test]:
     """Make a pytest function a claim. It returns a Decision, or several that must all hold, and may use the fixtures source,
     reading and margin. Called directly it is the plain function.
@@ -62,15 +71,19 @@ def claim(
     for name, text in (("where", where), ("statement", statement), ("reading", reading)):
         if not text.strip():
             raise InvalidInput(f"claim {id}", field=name, seen="nothing", expected="a sentence")
-    for name, word, known in (("about", about, get_args(About)), ("published", published, get_args(Published))):
+    for name, word, known in (
+        ("about", about, get_args(About)),
+        ("published", published, get_args(Published)),
+        ("asks", asks, get_args(Asks)),
+    ):
         if word not in known:
             raise InvalidInput(f"claim {id}", field=name, seen=word, expected=" or ".join(known))
     if margin is not None and not math.isfinite(margin):
         raise InvalidInput(f"claim {id}", field="margin", seen=margin, expected="a finite number")
-    stated = Claim(id, where, statement, reading, margin, about, published)
+    stated = Claim(id, where, statement, reading, margin, about, published, asks, tuple(blocks))
 
     def mark(test: Test) -> Test:
-        marked: Test = pytest.mark.usefixtures("source")(test)
+        marked: Test = pytest.mark.usefixtures("source", "panel")(test)
         marked.claim = stated  # type: ignore[attr-defined]
         return marked
 
@@ -91,11 +104,25 @@ def undecided(state: State, reason: str) -> Decision:
 
 @dataclass
 class Reading:
-    """What a claim was read from. Fixtures note every artifact that they open, and how many pre-training runs it stands for."""
+    """What a claim was read from. Fixtures note every artifact that they open, and how many pre-training runs it stands for.
+
+    cast: who plays the models that the claim names, where it is another run than the one of that name. roles: the models that
+    the claim asked for, as it names them. bare: that only values are asked for, no intervals. instrument: what was found of
+    the measures' power to tell.
+    """
 
     source: str
     artifacts: dict[str, str] = field(default_factory=dict)
     runs: int | None = None
+    cast: Mapping[str, str] = field(default_factory=dict)
+    roles: set[str] = field(default_factory=set)
+    bare: bool = False
+    instrument: str = ""
+
+    def player(self, role: str) -> str:
+        """The model to open where the claim names this one."""
+        self.roles.add(role)
+        return self.cast.get(role, role)
 
     def note(self, path: Path | str, sha256: str) -> None:
         """Remember an artifact and its SHA-256. Raises InvalidInput when it has another than before."""

@@ -40,7 +40,8 @@ class Decision:
     estimate, interval (two-sided, at the decision's level) and margin share one unit of measurement; n counts the
     resampled units and unit names them; all are None where no number decides. reason: one sentence for the reader.
     p_support, p_refute: one-sided p-values for the claim and for its opposite, each against (1 - level) / 2, except
-    p_support of an equivalence, against 1 - level.
+    p_support of an equivalence, against 1 - level. slack: how far the estimate lies beyond the margin on the claimed side,
+    negative on the other; of a rule with several parts the least.
     """
 
     state: State
@@ -52,6 +53,7 @@ class Decision:
     reason: str
     p_support: float | None = None
     p_refute: float | None = None
+    slack: float | None = None
 
 
 def exceeds(estimate: Estimate, margin: float, level: float = 0.95) -> Decision:
@@ -74,6 +76,7 @@ def exceeds(estimate: Estimate, margin: float, level: float = 0.95) -> Decision:
         f"{_numbers(estimate, low, high, level)}; claimed above {margin:.4g}",
         p_support=estimate.p_above(margin),
         p_refute=(-estimate).p_above(-margin, or_equal=True),
+        slack=estimate.value - margin,
     )
     return _guard(decision, estimate.jackknife, lambda values: values > margin)
 
@@ -93,6 +96,7 @@ def below(estimate: Estimate, margin: float, level: float = 0.95) -> Decision:
         f"{_numbers(estimate, low, high, level)}; claimed below {margin:.4g}",
         p_support=(-estimate).p_above(-margin),
         p_refute=estimate.p_above(margin, or_equal=True),
+        slack=margin - estimate.value,
     )
     return _guard(decision, estimate.jackknife, lambda values: values < margin)
 
@@ -102,6 +106,8 @@ def equivalent(estimate: Estimate, margin: float, level: float = 0.95) -> Decisi
 
     SUPPORTED when the 2 level - 1 interval (90 % by default) lies inside (-margin, margin), REFUTED when the level
     interval lies wholly outside, on one side, INCONCLUSIVE otherwise or when leaving out one unit changes the answer.
+    UNCALIBRATED when it is not refuted and the 2 level - 1 interval is as wide as all of (-margin, margin): so few units
+    could never have supported it.
     Raises InvalidInput unless the margin is finite and positive and level is in (0.5, 1).
     """
     _check(margin)
@@ -111,7 +117,12 @@ def equivalent(estimate: Estimate, margin: float, level: float = 0.95) -> Decisi
         raise InvalidInput("decision", field="level", seen=level, expected="a number in (0.5, 1) for an equivalence")
     low, high = estimate.interval(level)
     inner = estimate.interval(2 * level - 1)
-    state = _state(supported=-margin < inner[0] and inner[1] < margin, refuted=low >= margin or high <= -margin)
+    refuted = low >= margin or high <= -margin
+    if not refuted and inner[1] - inner[0] >= 2 * margin:
+        wide = f"the {2 * level - 1:.0%} interval [{inner[0]:.4g}, {inner[1]:.4g}] of {estimate.n} {estimate.unit}"
+        reason = f"{wide} is wider than what is called equal, {margin:.4g} either way"
+        return Decision(State.UNCALIBRATED, None, None, None, None, None, reason)
+    state = _state(supported=-margin < inner[0] and inner[1] < margin, refuted=refuted)
     decision = Decision(
         state,
         estimate.value,
@@ -123,6 +134,7 @@ def equivalent(estimate: Estimate, margin: float, level: float = 0.95) -> Decisi
         f"{2 * level - 1:.0%} interval [{inner[0]:.4g}, {inner[1]:.4g}]",
         p_support=max(estimate.p_above(-margin), (-estimate).p_above(-margin)),
         p_refute=min(estimate.p_above(margin, or_equal=True), (-estimate).p_above(margin, or_equal=True)),
+        slack=margin - abs(estimate.value),
     )
     return _guard(decision, estimate.jackknife, lambda values: np.abs(values) < margin)
 
@@ -160,6 +172,7 @@ def all_of(decisions: Sequence[Decision], level: float = 0.95) -> Decision:
         reason=f"decided by part {deciding + 1} of {len(decisions)}: {parts}",
         p_support=max(support),
         p_refute=min(corrected),
+        slack=min((part.slack for part in decisions if part.slack is not None), default=None),
     )
 
 

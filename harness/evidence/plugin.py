@@ -9,7 +9,7 @@ import json
 import math
 import re
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from harness.evidence.claim import Claim, Reading, undecided
 
 if TYPE_CHECKING:
     from harness.evidence.decide import Decision
+    from harness.evidence.panel import Panel
     from harness.evidence.record import Record
     from harness.evidence.reversals import Reversal
 
@@ -133,6 +134,12 @@ def reading(request: pytest.FixtureRequest, source: str) -> Reading:
 
 
 @pytest.fixture
+def panel() -> Panel | None:
+    """The runs that a claim about methods is decided on. A conftest overrides it; without one each claim is decided once."""
+    return None
+
+
+@pytest.fixture
 def margin(request: pytest.FixtureRequest) -> float:
     """The claim's margin. Raises InvalidInput when it states none."""
     stated = _claim(request.function)
@@ -213,12 +220,21 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     from harness.evidence.decide import Decision, all_of
 
-    names = pyfuncitem._fixtureinfo.argnames
-    answer = pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
-    parts = [answer] if isinstance(answer, Decision) else answer
-    if not isinstance(parts, Sequence) or not all(isinstance(part, Decision) for part in parts):
-        raise InvalidInput(pyfuncitem.nodeid, field="return value", seen=repr(answer), expected="a Decision, or several")
-    pyfuncitem.stash[_decision] = _plain(pyfuncitem.nodeid, all_of(parts))
+    stated = pyfuncitem.function.claim
+    given = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    reading = pyfuncitem.stash.setdefault(_reading, Reading(_source(pyfuncitem)))
+
+    def run(cast: Mapping[str, str], margin: float | None, *, bare: bool = False) -> Decision:
+        reading.cast, reading.bare = cast, bare
+        answer = pyfuncitem.obj(**(given | ({"margin": margin} if "margin" in given else {})))
+        parts = [answer] if isinstance(answer, Decision) else answer
+        if not isinstance(parts, Sequence) or not all(isinstance(part, Decision) for part in parts):
+            raise InvalidInput(pyfuncitem.nodeid, field="return value", seen=repr(answer), expected="a Decision, or several")
+        return all_of(parts)
+
+    panel: Panel | None = pyfuncitem._request.getfixturevalue("panel")
+    decision = run({}, stated.margin) if panel is None else panel.decide(stated, run, reading, given)
+    pyfuncitem.stash[_decision] = _plain(pyfuncitem.nodeid, decision)
     return True
 
 
@@ -397,6 +413,7 @@ def _record(stated: Claim, item: pytest.Item, decision: Decision) -> Record:
         n=decision.n,
         unit=decision.unit,
         provisional=by_number and stated.about == "methods" and few and seen.source != "published",
+        instrument=seen.instrument,
         provenance={"artifacts": dict(sorted(seen.artifacts.items())), "replicates": seen.runs},
     )
 

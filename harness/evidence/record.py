@@ -17,7 +17,8 @@ class Record:
     """What was decided of one claim from one source.
 
     estimate, interval, margin: in the unit of the estimate; n, unit: what was resampled; None where no number decided.
-    provisional: a verdict about methods from fewer than three pre-training runs. provenance: artifacts read, by path with
+    provisional: a verdict about methods from fewer than three pre-training runs. instrument: what the profile's measures
+    can tell, for claims about methods. provenance: artifacts read, by path with
     their SHA-256, and the number of pre-training replicates.
     """
 
@@ -34,6 +35,7 @@ class Record:
     n: int | None = None
     unit: str | None = None
     provisional: bool = False
+    instrument: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
 
 

@@ -25,6 +25,9 @@ def colour(state: str) -> dict[str, bool]:
 def table(terminal: Any, records: Sequence[Record]) -> None:
     """Write the verdict table, and why claims have no number, to pytest's terminal reporter."""
     terminal.section("verdicts")
+    found = {(record.source, part) for record in records for part in record.instrument.split("; ") if " range " in part}
+    for source, part in sorted(found):
+        terminal.write_line(f"instrument ({source}): {part}")
     rows = [_row(record) for record in records]
     head = ("verdict", "claim", "estimate", "95 % interval", "margin", "n", "source", "statement")
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head) - 1)]

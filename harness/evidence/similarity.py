@@ -54,7 +54,8 @@ class Pair:
     cross: (type, unit, 12, 12), first model's blocks first; self_a, self_b: (type, unit, 12). images: digest of the
     image list; pairs on equal images are paired. pixels_a, pixels_b: HSIC1 with the pixels, shaped as self_a, self_b;
     pixels: (unit,), their own. dead_a, dead_b: (type, 12), layers that do
-    not vary over the images. unit: what is resampled. adjusted: whether CKA is net of what the pixels explain.
+    not vary over the images. unit: what is resampled. adjusted: whether CKA is net of what the pixels explain. draws: of
+    the bootstrap; one is enough where only values are asked for.
     Raises InvalidInput on other shapes, fewer than two units, or a number of blocks other than twelve.
     """
 
@@ -71,6 +72,7 @@ class Pair:
     types: tuple[str, ...] = TYPES
     unit: str = "minibatches"
     adjusted: bool = False
+    draws: int = DRAWS
 
     def __post_init__(self) -> None:
         t, b = len(self.types), len(BLOCKS)
@@ -205,10 +207,11 @@ class Pair:
                 raise InvalidInput(self._title, field=field, seen=f"dead layer: {seen}", expected="activations that vary")
         values = reduce(resampled.cka[np.ix_(range(len(resampled.cka)), which, rows, columns)])
         n = self.cross.shape[1]
-        if values.shape != (1 + DRAWS + n,):
-            raise InvalidInput(self._title, field="statistic", seen=f"shape {values.shape}", expected=f"({1 + DRAWS + n},)")
-        key = f"{self.images}/{self.unit}/n={n}/draws={DRAWS}/seed={SEED}"
-        return Estimate(float(values[0]), values[1 : 1 + DRAWS], n, self.unit, key, values[1 + DRAWS :])
+        last = 1 + self.draws
+        if values.shape != (last + n,):
+            raise InvalidInput(self._title, field="statistic", seen=f"shape {values.shape}", expected=f"({last + n},)")
+        key = f"{self.images}/{self.unit}/n={n}/draws={self.draws}/seed={SEED}"
+        return Estimate(float(values[0]), values[1:last], n, self.unit, key, values[last:])
 
     def _part(self, units: NDArray[np.bool_], name: str) -> Self:
         return replace(
@@ -225,7 +228,7 @@ class Pair:
     @cached_property
     def _resampled(self) -> _Resampled:
         n = self.cross.shape[1]
-        weights = np.concatenate([np.ones((1, n)), bootstrap_counts(SEED, n, DRAWS), 1.0 - np.eye(n)])
+        weights = np.concatenate([np.ones((1, n)), bootstrap_counts(SEED, n, self.draws), 1.0 - np.eye(n)])
         top, own_a, own_b = (_sums(weights, array) for array in (self.cross, self.self_a, self.self_b))
         if self.adjusted and self.pixels is not None and self.pixels_a is not None and self.pixels_b is not None:
             with_a, with_b = _sums(weights, self.pixels_a), _sums(weights, self.pixels_b)
@@ -256,10 +259,12 @@ class Neighbourhoods:
     """Mutual nearest neighbours of two models: share of the neighbours that an image has in common in both.
 
     share: (block, image) in [0, 1], CLS and GAP averaged, the same block of both models. images: digest of the image list.
+    draws: of the bootstrap.
     """
 
     share: FloatArray
     images: str
+    draws: int = DRAWS
 
     def __post_init__(self) -> None:
         if self.share.ndim != 2 or len(self.share) != len(BLOCKS):
@@ -275,7 +280,7 @@ class Neighbourhoods:
         """Mean share over the blocks, resampled over images with their neighbourhoods as they are."""
         share = self.share[list(blocks)].mean(axis=0)
         n = len(share)
-        return Estimate.resample(lambda w: w @ share / n, n, seed=SEED, unit="images", key=self.images, draws=DRAWS)
+        return Estimate.resample(lambda w: w @ share / n, n, seed=SEED, unit="images", key=self.images, draws=self.draws)
 
 
 @dataclass(frozen=True, eq=False)

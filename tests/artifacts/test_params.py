@@ -319,3 +319,49 @@ def test_parameters_cannot_be_changed_after_they_were_checked() -> None:
     known = params.load(PROJECT)
     with pytest.raises(ValueError, match="frozen"):
         known.of("embedded").knn.k = 3  # type: ignore[misc]
+
+
+def replicated(**changes: Any) -> dict[str, Any]:
+    """The project's parameters with a second run of MAE at the embedded profile, and changes to it."""
+    raw = copy.deepcopy(RAW)
+    entry = {
+        "family": "rec",
+        "architecture": "vit",
+        "replicate_of": "mae",
+        "weights": {"embedded": raw["models"]["mae"]["weights"]["embedded"] | {"seed": 11}},
+    }
+    raw["models"]["mae_again"] = entry | changes
+    return raw
+
+
+def test_a_replicate_is_the_same_model_with_another_seed() -> None:
+    loaded = params.check(replicated(), "params.yaml")
+    assert loaded.replicates("mae", "embedded")[:: len(loaded.replicates("mae", "embedded")) - 1] == ["mae", "mae_again"]
+    assert loaded.replicates("mae", "paper") == ["mae"]
+    assert loaded.replicates("random", "embedded") == ["random"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "seen"),
+    [
+        ({"replicate_of": "may"}, "replicate_of", "may"),
+        ({"family": "je"}, "family", "je"),
+        ({"weights": {"embedded": MAE | {"seed": 11, "mask": 0.5}}}, "weights.embedded", "another recipe in mask"),
+        ({"weights": {"embedded": MAE}}, "weights.embedded.seed", "0, as mae has"),
+        ({"weights": {"paper": RAW["models"]["mae"]["weights"]["paper"]}}, "weights.paper", "Released"),
+        ({"weights": {"embedded": {"objective": "random", "seed": 11}}}, "weights.embedded", "another recipe in"),
+    ],
+)
+def test_a_replicate_that_is_another_model_is_refused(changes: dict[str, Any], field: str, seen: str) -> None:
+    error = refusal(replicated(**changes))
+    assert error.field == f"models.mae_again.{field}"
+    assert str(error.seen).startswith(seen)
+
+
+def test_a_replicate_of_a_replicate_is_refused() -> None:
+    raw = replicated()
+    third = copy.deepcopy(raw["models"]["mae_again"]) | {"replicate_of": "mae_again"}
+    third["weights"]["embedded"]["seed"] = 12
+    raw["models"]["mae_thrice"] = third
+    error = refusal(raw)
+    assert (error.field, error.expected) == ("models.mae_thrice.replicate_of", "a model, not a replicate: mae?")

@@ -14,7 +14,8 @@ from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.provenance import Provenance
 from harness.artifacts.tables import CKA, KNN, SIMILARITY, SWEEP, TYPES, pack
-from harness.evidence.similarity import BLOCKS
+from harness.evidence.claim import Reading
+from harness.evidence.similarity import BLOCKS, DRAWS
 
 PROJECT = Path(__file__).parents[2]
 
@@ -32,16 +33,6 @@ def fixtures(tmp_path, monkeypatch):
 @pytest.fixture
 def params():
     return parameters.load(PROJECT / "params.yaml")
-
-
-class Notes:
-    """Stands for the plugin's reading."""
-
-    def __init__(self, source="embedded"):
-        self.source, self.noted = source, {}
-
-    def note(self, path, sha256):
-        self.noted[str(path)] = sha256
 
 
 def given(fixture):
@@ -68,23 +59,23 @@ def write_pair(root, a, b, **options):
 
 def test_a_pair_is_found_either_way_round(fixtures, params, tmp_path):
     sha = write_pair(tmp_path, "moco_v3", "mae")
-    reading = Notes()
+    reading = Reading("embedded")
     cka = given(fixtures.cka)(params, reading)
     straight, turned = cka("moco_v3", "mae"), cka("mae", "moco_v3")
     expected = worlds.pair("moco_v3", "mae").cells([2], [7]).value
     assert straight.cells([2], [7]).value == pytest.approx(expected, abs=1e-6)
     assert turned.cells([7], [2]).value == pytest.approx(expected, abs=1e-6)
     assert turned.names == ("mae", "moco_v3")
-    assert reading.noted == {"artifacts/embedded/cka/moco_v3/mae.safetensors": sha}
-    assert given(fixtures.deconfounded)(cka)("moco_v3", "mae").adjusted
+    assert reading.artifacts == {"artifacts/embedded/cka/moco_v3/mae.safetensors": sha}
+    assert given(fixtures.deconfounded)(params, reading)("moco_v3", "mae").adjusted
 
 
 def test_every_claim_that_opens_an_artifact_puts_it_down(fixtures, params, tmp_path):
     sha = write_pair(tmp_path, "moco_v3", "dino")
     for _ in range(2):
-        reading = Notes()
+        reading = Reading("embedded")
         given(fixtures.cka)(params, reading)("moco_v3", "dino")
-        assert list(reading.noted.values()) == [sha]
+        assert list(reading.artifacts.values()) == [sha]
 
 
 def test_the_other_artifacts(fixtures, params, tmp_path):
@@ -98,7 +89,7 @@ def test_the_other_artifacts(fixtures, params, tmp_path):
     sizes = {"batch": np.zeros((4, 2, 3)), "biased": np.zeros((4, 2, 3)), "count": np.full((4, 2, 3), 0.5)}
     write(tmp_path, ".", "sweep", SWEEP, sizes | {"minibatches": [32, 64], "images": [64, 128], "layers": pack(["a"] * 3)})
 
-    reading = Notes()
+    reading = Reading("embedded")
     assert given(fixtures.mutual)(params, reading)("mae", "dino").same_depth().n == 30
     cls, gap = (given(getattr(fixtures, name))(params, reading)("mae", "dino") for name in ("cls", "gap"))
     assert (cls.types, gap.types) == (("cls",), ("gap",))
@@ -107,7 +98,7 @@ def test_the_other_artifacts(fixtures, params, tmp_path):
     )
     assert given(fixtures.knn)(params, reading)("dino").final("cls").value == pytest.approx(100 * 14 / 40)
     assert given(fixtures.sweep)(params, reading).largest_change().value == 0
-    assert sorted(reading.noted) == [
+    assert sorted(reading.artifacts) == [
         "artifacts/embedded/knn/dino.safetensors",
         "artifacts/embedded/similarity/dino/mae.safetensors",
         "artifacts/embedded/sweep.safetensors",
@@ -116,26 +107,62 @@ def test_the_other_artifacts(fixtures, params, tmp_path):
 
 def test_what_was_not_measured_is_missing(fixtures, params):
     with pytest.raises(MissingArtifact, match=r"moco_v3/dino[\s\S]*dino/moco_v3"):
-        given(fixtures.cka)(params, Notes())("moco_v3", "dino")
+        given(fixtures.cka)(params, Reading("embedded"))("moco_v3", "dino")
     with pytest.raises(MissingArtifact, match="knn/dino"):
-        given(fixtures.knn)(params, Notes())("dino")
+        given(fixtures.knn)(params, Reading("embedded"))("dino")
     with pytest.raises(MissingArtifact, match="sweep"):
-        given(fixtures.sweep)(params, Notes())
+        given(fixtures.sweep)(params, Reading("embedded"))
 
 
 def test_slips_get_the_nearest_name(fixtures, params):
     with pytest.raises(InvalidInput, match=r"embeded[\s\S]*embedded\?"):
-        given(fixtures.cka)(params, Notes("embeded"))("moco_v3", "dino")
+        given(fixtures.cka)(params, Reading("embeded"))("moco_v3", "dino")
     with pytest.raises(InvalidInput, match=r"moco3[\s\S]*moco_v3"):
-        given(fixtures.knn)(params, Notes())("moco3")
+        given(fixtures.knn)(params, Reading("embedded"))("moco3")
 
 
 def test_an_artifact_of_another_profile_is_refused(fixtures, params, tmp_path):
     write_pair(tmp_path, "moco_v3", "dino", profile="paper")
-    reading = Notes()
+    reading = Reading("embedded")
     with pytest.raises(InvalidInput, match=r"profile[\s\S]*paper[\s\S]*embedded"):
         given(fixtures.cka)(params, reading)("moco_v3", "dino")
-    assert reading.noted == {}
+    assert reading.artifacts == {}
+
+
+def test_a_cast_puts_other_runs_in_the_places_of_the_models_that_a_claim_names(fixtures, params, tmp_path):
+    write_pair(tmp_path, "moco_v3", "mae")
+    reading = Reading("embedded")
+    cka = given(fixtures.cka)(params, reading)
+    reading.cast = {"dino": "mae"}
+    cast = cka("moco_v3", "dino")
+    assert cast.names == ("moco_v3", "mae")
+    assert reading.roles == {"moco_v3", "dino"}
+    reading.cast, reading.bare = {}, True
+    bare = cka("moco_v3", "mae").same_depth()
+    assert bare.value == pytest.approx(cast.same_depth().value)
+    assert (len(bare.draws), len(cast.same_depth().draws)) == (1, DRAWS)
+
+
+def test_the_panel_has_every_method_and_its_runs(fixtures, params):
+    mae = params.models["mae"]
+    recipe = mae.weights["embedded"]
+    again = mae.model_copy(update={"replicate_of": "mae", "weights": {"embedded": recipe.model_copy(update={"seed": 90})}})
+    more = params.model_copy(
+        update={"models": params.models | {"mae_again": again}, "references": (*params.references, "mae_again")}
+    )
+    panel = fixtures.panel_of(more, "embedded")
+    assert list(panel.runs) == [*worlds.JE, *worlds.REC]
+    assert panel.runs["mae"] == [*params.replicates("mae", "embedded"), "mae_again"]
+    assert panel.untrained == worlds.UNTRAINED
+    assert panel.instrument.supervised == ["supervised"]
+    assert given(fixtures.rec)(more) == ["mae"]
+
+
+def test_a_model_that_is_no_reference_enters_no_claim_of_the_paper(fixtures, params):
+    mae = params.models["mae"]
+    more = params.model_copy(update={"models": params.models | {"mae_half": mae}})
+    assert given(fixtures.rec)(more) == ["mae"]
+    assert "mae_half" not in str(fixtures.panel_of(more, "embedded").runs)
 
 
 def test_families_come_from_the_parameters(fixtures, params):

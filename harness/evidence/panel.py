@@ -1,0 +1,159 @@
+"""On which pre-training runs a claim about methods is decided, and what it must be more than.
+
+A claim names methods. Each time it is decided, runs of theirs play these roles; so one function decides on every replicate, and
+on impostors: runs of one method in all roles, whose differences say what no method is the cause of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
+from typing import Protocol
+
+from harness.evidence.claim import Claim, Reading, undecided
+from harness.evidence.decide import NO_NUMBER, Decision, State
+from harness.evidence.instrument import Instrument
+
+Cast = Mapping[str, str]
+
+# Fewer units are a sample of nothing: their bootstrap intervals cover too little.
+FEWEST_UNITS = 8
+
+
+class Run(Protocol):
+    """A claim's rule, decided on a cast."""
+
+    def __call__(self, cast: Cast, margin: float | None, *, bare: bool = False) -> Decision:
+        """margin: in the place of the claim's own. bare: only the slack matters, so that few draws do."""
+        ...
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The runs of each method that a profile has, and the instrument that they are read with."""
+
+    runs: Mapping[str, Sequence[str]]
+    untrained: Sequence[str]
+    instrument: Instrument
+
+    def decide(self, stated: Claim, run: Run, reading: Reading, fixtures: Collection[str]) -> Decision:
+        """The claim's verdict on all replicates, or UNCALIBRATED where the instrument cannot tell.
+
+        fixtures: names of what the claim reads, among them its measure.
+        """
+        first = run({}, stated.margin)
+        if stated.about == "artifacts" or first.state in NO_NUMBER:
+            return _enough(first)
+        roles = [role for role in self.runs if role in reading.roles]
+        casts = self._replicates(roles)
+        reading.replicates(len(casts))
+        found, blind = self._calibrated(stated, run, fixtures, roles, casts)
+        reading.instrument = "; ".join(found)
+        if blind:
+            return undecided(State.UNCALIBRATED, reading.instrument)
+        margin, raised = stated.margin, ""
+        if stated.asks == "difference" and margin is not None:
+            null = self._null(run, roles, margin)
+            if null is None and margin == 0:
+                return undecided(State.UNCALIBRATED, "direction alone, and no replicates to say what one method differs by")
+            if null is not None and null[0] >= 0:
+                margin += null[0]
+                raised = f"margin raised from {stated.margin:.4g} to {margin:.4g}, which {null[1]} give in all roles"
+        decisions = [run(cast, margin) for cast in casts]
+        return _enough(agreed(decisions, raised))
+
+    def _replicates(self, roles: Sequence[str]) -> list[Cast]:
+        """Run i of every method in its own role, for as many i as all of them have."""
+        return [{role: self.runs[role][i] for role in roles} for i in range(min(len(self.runs[role]) for role in roles))]
+
+    def _calibrated(
+        self, stated: Claim, run: Run, fixtures: Collection[str], roles: Sequence[str], casts: Sequence[Cast]
+    ) -> tuple[list[str], bool]:
+        """What the instrument shows, sentence by sentence, and whether that is too little for the claim."""
+        said, blind = self.instrument.untaught([cast[role] for role in roles for cast in casts])
+        found = [said]
+        names = [name for name in self.instrument.measures if name in fixtures]
+        if stated.asks == "difference" and not blind:
+            for name in names:
+                said, narrow = self.instrument.too_narrow(name, stated.blocks, stated.margin or 0.0)
+                found.append(said)
+                blind |= narrow
+        elif names and stated.asks in ("level", "match") and not blind:
+            said, blind = self._anchored(stated, run, roles)
+            found.append(said)
+        return found, blind
+
+    def _anchored(self, stated: Claim, run: Run, roles: Sequence[str]) -> tuple[str, bool]:
+        """Whether the rule tells runs of one method from a trained and an untrained network.
+
+        A level must lie between the two; a share of matches must pass for the ones and not for the others.
+        """
+        if not self.untrained:
+            return "no untrained network to compare with", True
+        level = stated.asks == "level"
+        alike = [run(cast, stated.margin, bare=level) for cast in self._alike(roles)]
+        apart = [run(cast, stated.margin, bare=level) for cast in self._apart(roles)]
+        slacks = [[part.slack for part in side if part.slack is not None] for side in (alike, apart)]
+        lacking = [part for side in (alike, apart) for part in side if part.slack is None]
+        if lacking:
+            return f"the anchors have no number: {lacking[0].reason}", True
+        if level:
+            one, other = (sum(side) / len(side) for side in slacks)
+            said = f"anchors, from the level: {one:+.3f} for runs of one method"
+            return f"{said}, {other:+.3f} for a trained and an untrained network", (one > 0) == (other > 0)
+        one, other = (sum(part.state is State.SUPPORTED for part in side) for side in (alike, apart))
+        said = f"anchors: {one} of {len(alike)} hold for runs of one method"
+        return f"{said}, {other} of {len(apart)} for a trained and an untrained network", one < len(alike) or other > 0
+
+    def _null(self, run: Run, roles: Sequence[str], margin: float) -> tuple[float, str] | None:
+        """The most slack that runs of one method in all roles give, and whose they are; None without replicates."""
+        found = [(_slack(run(cast, margin, bare=True)), f"runs of {name}") for name, cast in self._impostors(roles)]
+        return max(found, default=None)
+
+    def _impostors(self, roles: Sequence[str]) -> Iterator[tuple[str, Cast]]:
+        """Every method that has a run for each role, in every order."""
+        for name, runs in self.runs.items():
+            for order in permutations(runs, len(roles)):
+                yield name, dict(zip(roles, order, strict=True))
+
+    def _alike(self, roles: Sequence[str]) -> list[Cast]:
+        """Runs of one method in all roles; where there are too few, one run in all of them, which is as alike as can be."""
+        replicated = [cast for _, cast in self._impostors(roles)]
+        return replicated or [dict.fromkeys(roles, runs[0]) for runs in self.runs.values()]
+
+    def _apart(self, roles: Sequence[str]) -> list[Cast]:
+        """One role's own first run, and an untrained network in the others."""
+        return [dict.fromkeys(roles, other) | {role: self.runs[role][0]} for role in roles for other in self.untrained]
+
+
+def agreed(decisions: Sequence[Decision], note: str = "") -> Decision:
+    """One verdict of several replicates: SUPPORTED or REFUTED where all of them are, INCONCLUSIVE otherwise.
+
+    The numbers are those of the median replicate, by slack. A replicate that no number decides gives its state to the whole.
+    """
+    for state in NO_NUMBER:
+        for part in decisions:
+            if part.state is state:
+                return part
+    ordered = sorted(decisions, key=_slack)
+    median = ordered[(len(ordered) - 1) // 2]
+    states = {part.state for part in decisions}
+    state = states.pop() if len(states) == 1 else State.INCONCLUSIVE
+    reasons = [part.reason for part in decisions]
+    if len(decisions) > 1:
+        reasons = [f"run {i} {part.state}: {part.reason}" for i, part in enumerate(decisions, start=1)]
+    return replace(median, state=state, reason="; ".join(([note] if note else []) + reasons))
+
+
+def _enough(decision: Decision) -> Decision:
+    """No verdict from fewer than FEWEST_UNITS resampled units."""
+    if decision.state in (State.SUPPORTED, State.REFUTED) and decision.n is not None and decision.n < FEWEST_UNITS:
+        few = f"{decision.n} {decision.unit} are too few to decide, needed {FEWEST_UNITS}"
+        return replace(decision, state=State.INCONCLUSIVE, reason=f"{few}; {decision.reason}")
+    return decision
+
+
+def _slack(decision: Decision) -> float:
+    # A rule without a number says nothing of what replicates differ by, and its own state is read elsewhere.
+    return float("-inf") if decision.slack is None else decision.slack

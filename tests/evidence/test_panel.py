@@ -1,0 +1,271 @@
+"""Verdicts on replicates: casts, agreement, the null by roles, anchors and gates, each by construction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.artifacts.errors import MissingArtifact
+from harness.evidence.accuracy import Accuracy
+from harness.evidence.claim import Claim, Reading
+from harness.evidence.decide import Decision, State, exceeds
+from harness.evidence.estimate import Estimate
+from harness.evidence.instrument import Instrument
+from harness.evidence.panel import Panel, agreed
+
+RUNS = {"moco": ["moco", "moco_1", "moco_2"], "dino": ["dino", "dino_1", "dino_2"], "mae": ["mae", "mae_1", "mae_2"]}
+ALONE = {name: runs[:1] for name, runs in RUNS.items()}
+METHOD = {run: method for method, runs in RUNS.items() for run in runs}
+N = 32
+
+
+def measured(value: float, n: int = N, spread: float = 0.02) -> Estimate:
+    noise = np.linspace(-1, 1, n) * spread
+    return Estimate.resample(lambda w: value + w @ noise / n, n, seed=0, unit="minibatches", key="k")
+
+
+def accuracy(percent: float) -> Accuracy:
+    right = np.zeros((2, 13, 4000), bool)
+    right[:, :, : int(40 * percent)] = True
+    return Accuracy(right, right[0, 0], right[0, 0], "images")
+
+
+class Alike:
+    """Same-depth similarity of two models: of one method, of two, of a trained and an untrained one."""
+
+    def __init__(self, own: float = 0.9, other: float = 0.6, untrained: float = 0.2) -> None:
+        self.own, self.other, self.untrained = own, other, untrained
+
+    def __call__(self, a: str, b: str) -> Alike:
+        value = self.untrained
+        if a in METHOD and b in METHOD:
+            value = self.own if METHOD[a] == METHOD[b] else self.other
+        return Told(value)  # type: ignore[return-value]
+
+
+class Told:
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def same_depth(self, blocks: object) -> Estimate:
+        return measured(self.value)
+
+
+def panel_of(
+    similarity: Alike | None = None,
+    *,
+    runs: Mapping[str, list[str]] = RUNS,
+    untrained: tuple[str, ...] = ("random",),
+    accuracies: Mapping[str, float] | None = None,
+) -> Panel:
+    percent = {"random": 20.0, "supervised": 95.0} | dict.fromkeys(METHOD, 40.0) | dict(accuracies or {})
+    knn = {name: accuracy(value) for name, value in percent.items()}
+    measures = {"cka": similarity or Alike()}
+    return Panel(runs, untrained, Instrument(measures, knn.__getitem__, runs, untrained, ("supervised",)))  # type: ignore[arg-type]
+
+
+def stated(asks: str = "difference", margin: float | None = 0.1, **more: object) -> Claim:
+    return Claim("some-claim", "here", "A statement.", "a reading", margin, "methods", "plot", asks, **more)  # type: ignore[arg-type]
+
+
+def decide(
+    panel: Panel, rule: Callable[[Mapping[str, str], float], Decision], claim: Claim | None = None
+) -> tuple[Decision, Reading]:
+    """Decide a rule about moco, dino and mae, given who plays them and the margin."""
+    reading = Reading("world")
+    claim = claim or stated()
+
+    def run(cast: Mapping[str, str], margin: float | None, *, bare: bool = False) -> Decision:
+        reading.cast, reading.bare = cast, bare
+        return rule({role: reading.player(role) for role in ("moco", "dino", "mae")}, margin or 0.0)
+
+    return panel.decide(claim, run, reading, ["cka", "margin"]), reading
+
+
+def gap(values: Mapping[str, float], null: float = 0.0) -> Callable[[Mapping[str, str], float], Decision]:
+    """A rule whose value depends on who plays MAE, and is `null` where one method plays all roles."""
+
+    def rule(cast: Mapping[str, str], margin: float) -> Decision:
+        one = len({METHOD.get(name, name) for name in cast.values()}) == 1
+        return exceeds(measured(null if one else values.get(cast["mae"], 0.3)), margin)
+
+    return rule
+
+
+def test_every_replicate_decides_and_the_median_one_is_shown() -> None:
+    decision, reading = decide(panel_of(), gap({"mae": 0.5, "mae_1": 0.3, "mae_2": 0.4}))
+    assert decision.state is State.SUPPORTED
+    assert decision.estimate == pytest.approx(0.4)
+    assert reading.runs == 3
+    assert [decision.reason.count(f"run {i} SUPPORTED") for i in (1, 2, 3)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "state"),
+    [
+        ({"mae": 0.05, "mae_1": 0.01, "mae_2": 0.0}, State.REFUTED),
+        ({"mae": 0.3, "mae_1": 0.01, "mae_2": 0.3}, State.INCONCLUSIVE),
+        ({"mae": 0.3, "mae_1": 0.1, "mae_2": 0.3}, State.INCONCLUSIVE),
+    ],
+)
+def test_replicates_that_disagree_decide_nothing(values: dict[str, float], state: State) -> None:
+    decision, _ = decide(panel_of(), gap(values, null=-1.0))
+    assert decision.state is state
+    assert "run 1" in decision.reason
+
+
+def test_the_number_of_replicates_is_that_of_the_method_with_the_fewest() -> None:
+    runs = RUNS | {"mae": ["mae", "mae_1"]}
+    _, reading = decide(panel_of(runs=runs), gap({}))
+    assert reading.runs == 2
+
+
+def test_what_replicates_of_one_method_show_in_all_roles_is_the_margin() -> None:
+    decision, _ = decide(panel_of(), gap({}, null=0.25))
+    assert decision.state is State.SUPPORTED
+    assert decision.margin == pytest.approx(0.25)
+    assert "margin raised from 0.1 to 0.25, which runs of" in decision.reason
+    assert decide(panel_of(), gap({}, null=0.35))[0].state is State.REFUTED
+    # Below the margin it changes nothing.
+    assert decide(panel_of(), gap({}, null=0.09))[0].margin == pytest.approx(0.1)
+
+
+def test_the_null_is_the_largest_over_methods_and_orders() -> None:
+    def rule(cast: Mapping[str, str], margin: float) -> Decision:
+        value = 0.28 if tuple(cast.values()) == ("dino_2", "dino", "dino_1") else 0.3
+        one = len({METHOD.get(name, name) for name in cast.values()}) == 1
+        return exceeds(measured(value if not one or value == 0.28 else 0.0), margin)
+
+    decision, _ = decide(panel_of(), rule)
+    assert decision.margin == pytest.approx(0.28)
+    assert "runs of dino" in decision.reason
+
+
+@pytest.mark.parametrize("asks", ["level", "match", "trait"])
+def test_only_a_difference_has_a_null_by_roles(asks: str) -> None:
+    def rule(cast: Mapping[str, str], margin: float) -> Decision:
+        untrained = "random" in cast.values()
+        return exceeds(measured(0.0 if untrained else 0.5), margin)
+
+    decision, _ = decide(panel_of(), rule, stated(asks))
+    assert (decision.state, decision.margin) == (State.SUPPORTED, 0.1)
+
+
+def test_direction_alone_needs_replicates() -> None:
+    decision, reading = decide(panel_of(runs=ALONE), gap({}), stated(margin=0.0))
+    assert decision.state is State.UNCALIBRATED
+    assert "no replicates" in decision.reason
+    assert reading.runs == 1
+    assert decide(panel_of(), gap({}), stated(margin=0.0))[0].state is State.SUPPORTED
+    assert decide(panel_of(runs=ALONE), gap({}), stated(margin=0.1))[0].state is State.SUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("similarity", "margin", "state"),
+    [
+        (Alike(own=0.9, untrained=0.2), 0.3, State.SUPPORTED),
+        (Alike(own=0.9, untrained=0.35), 0.3, State.UNCALIBRATED),
+        (Alike(own=0.9, untrained=0.75), 0.0, State.SUPPORTED),
+        (Alike(own=0.9, untrained=0.85), 0.0, State.UNCALIBRATED),
+    ],
+)
+def test_a_difference_needs_twice_its_margin_of_range(similarity: Alike, margin: float, state: State) -> None:
+    decision, reading = decide(panel_of(similarity), gap({}, null=-0.5), stated(margin=margin - 0.01 if margin else 0.0))
+    assert decision.state is state
+    assert f"cka range {similarity.own - similarity.untrained:.3f}" in reading.instrument
+
+
+def test_without_replicates_the_range_is_up_to_one() -> None:
+    # A model is compared with itself.
+    found = panel_of(Alike(own=1.0, untrained=0.2), runs=ALONE).instrument.range("cka", range(12))
+    assert found.value == pytest.approx(0.8)
+
+
+def test_range_over_the_claims_own_blocks() -> None:
+    _, reading = decide(panel_of(), gap({}), stated(blocks=(0, 1, 2, 3)))
+    assert "cka range over blocks 0-3 0.700" in reading.instrument
+
+
+def level(similarity: Alike) -> Callable[[Mapping[str, str], float], Decision]:
+    return lambda cast, margin: exceeds(similarity(cast["moco"], cast["dino"]).same_depth(()), margin)
+
+
+@pytest.mark.parametrize(
+    ("similarity", "state"),
+    [
+        (Alike(own=0.9, other=0.7, untrained=0.2), State.SUPPORTED),
+        (Alike(own=0.9, other=0.4, untrained=0.2), State.REFUTED),
+        (Alike(own=0.9, other=0.8, untrained=0.7), State.UNCALIBRATED),
+        (Alike(own=0.5, other=0.4, untrained=0.2), State.UNCALIBRATED),
+    ],
+)
+@pytest.mark.parametrize("runs", [RUNS, ALONE])
+def test_a_level_must_lie_between_replicates_and_untrained_networks(
+    similarity: Alike, state: State, runs: dict[str, list[str]]
+) -> None:
+    decision, reading = decide(panel_of(similarity, runs=runs), level(similarity), stated("level", 0.6))
+    assert decision.state is state
+    assert "anchors" in reading.instrument
+
+
+@pytest.mark.parametrize(
+    ("similarity", "state"),
+    [
+        (Alike(own=0.9, other=0.9, untrained=0.2), State.SUPPORTED),
+        (Alike(own=0.9, other=0.2, untrained=0.2), State.REFUTED),
+        (Alike(own=0.9, other=0.9, untrained=0.9), State.UNCALIBRATED),
+        (Alike(own=0.6, other=0.9, untrained=0.2), State.UNCALIBRATED),
+    ],
+)
+def test_matches_must_be_there_between_replicates_and_not_with_untrained_networks(similarity: Alike, state: State) -> None:
+    decision, _ = decide(panel_of(similarity), level(similarity), stated("match", 0.8))
+    assert decision.state is state
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "named"),
+    [({"mae_2": 23.0}, "mae_2"), ({"supervised": 85.0}, "supervised"), ({"random": 37.0}, "moco")],
+)
+@pytest.mark.parametrize("asks", ["difference", "level", "match", "trait"])
+def test_methods_that_were_not_taught_are_not_spoken_of(accuracies: dict[str, float], named: str, asks: str) -> None:
+    decision, _ = decide(panel_of(accuracies=accuracies), gap({}), stated(asks))
+    assert decision.state is State.UNCALIBRATED
+    assert f"too little in {named}" in decision.reason
+
+
+def test_a_profile_without_untrained_networks_is_uncalibrated() -> None:
+    assert decide(panel_of(untrained=()), gap({}))[0].state is State.UNCALIBRATED
+
+
+def test_few_units_decide_nothing() -> None:
+    def few(cast: Mapping[str, str], margin: float) -> Decision:
+        return exceeds(measured(5.0 if len(set(cast.values())) == 3 else 0.0, n=7, spread=0.001), margin)
+
+    claim = replace(stated(), about="artifacts")
+    decision, _ = decide(panel_of(), few, claim)
+    assert decision.state is State.INCONCLUSIVE
+    assert "7 minibatches are too few to decide, needed 8" in decision.reason
+
+
+def test_a_claim_about_artifacts_has_no_replicates() -> None:
+    decision, reading = decide(panel_of(runs=ALONE, untrained=()), gap({}), replace(stated(), about="artifacts"))
+    assert (decision.state, reading.runs) == (State.SUPPORTED, None)
+
+
+def test_a_replicate_that_was_not_measured_is_missing() -> None:
+    def rule(cast: Mapping[str, str], margin: float) -> Decision:
+        if cast["mae"] == "mae_2":
+            raise MissingArtifact("knn/mae_2", "not measured", next_step="run dvc repro")
+        return gap({})(cast, margin)
+
+    with pytest.raises(MissingArtifact, match="mae_2"):
+        decide(panel_of(), rule)
+
+
+def test_a_replicate_without_a_number_has_the_last_word() -> None:
+    held = exceeds(measured(0.5), 0.1)
+    blind = Decision(State.UNCALIBRATED, None, None, None, None, None, "too few")
+    assert agreed([held, blind, held]) is blind
