@@ -171,6 +171,13 @@ def test_a_planted_effect_is_supported(id):
     assert verdict(id, World()).state is State.SUPPORTED
 
 
+@pytest.mark.parametrize("id", PLANTED)
+def test_a_planted_effect_is_supported_on_every_replicate_and_above_the_null_by_roles(id):
+    decision, reading = worlds.on_panel(TESTS[id], World())
+    assert decision.state is State.SUPPORTED
+    assert reading.runs == (3 if TESTS[id].claim.about == "methods" else None)
+
+
 @pytest.mark.parametrize(("id", "control"), [(id, control) for id in PLANTED for control in CONTROLS[BASES[id]]])
 def test_without_the_effect_there_is_no_support(id, control):
     decision = verdict(id, CONTROLS[BASES[id]][control]())

@@ -16,11 +16,17 @@ import numpy as np
 
 from harness.artifacts.tables import TYPES
 from harness.evidence.accuracy import Accuracy
+from harness.evidence.claim import Reading
 from harness.evidence.decide import Decision, all_of
+from harness.evidence.instrument import Instrument
+from harness.evidence.panel import Panel
 from harness.evidence.similarity import BLOCKS, HI, Neighbourhoods, Pair, Sweep
 
-JE, REC, UNTRAINED = ["moco_v3", "dino"], ["mae"], ["random", "random_learned"]
-MODELS = [*JE, *REC, *UNTRAINED]
+JE, REC, UNTRAINED, SUPERVISED = ["moco_v3", "dino"], ["mae"], ["random", "random_learned"], "supervised"
+# Three pre-training runs of each method.
+RUNS = {method: [method, f"{method}_1", f"{method}_2"] for method in (*JE, *REC)}
+METHOD = {run: method for method, runs in RUNS.items() for run in runs}
+MODELS = [*METHOD, *UNTRAINED, SUPERVISED]
 
 MINIBATCHES, PAIRS = 32, 496  # pairs of images in a minibatch of 32
 SUBSETS, WIDER = 16, 2016  # and in a subset of 64
@@ -31,6 +37,7 @@ JE_DEPTH = np.arange(12.0)
 REC_DEPTH = np.concatenate([np.linspace(0, 5, 3), np.linspace(6, 11, 9)])
 REACH = 4.0  # blocks over which layers stay alike
 PIXELS = 0.2  # every layer's cosine with the pixels
+OWN = 0.95  # of what a method's layers do not share with others, the part that its runs have in common
 
 # How much of a layer is common to all trained models. MAE's attention and norms have little of it (Fig. 2).
 JE_SHARE = np.where(np.isin(np.arange(12), HI), 0.6, 0.97)
@@ -41,27 +48,35 @@ REC_SHARE = dict.fromkeys(TYPES, 0.5) | {"attn.qkv": 0.05, "norm1": 0.2, "mlp.fc
 def directions(kind: str = "effect") -> dict[str, np.ndarray]:
     """Unit vectors (type, 12, factor) of every model; factor 0 is the pixels, whose similarity all images have.
 
+    Then come the factors common to trained models, those of each method, and those of each run.
+
     kind: "effect"; or "pixels", where models have nothing but the pixels in common.
     """
     types, blocks = len(TYPES), len(BLOCKS)
     # Vectors whose cosine falls with the distance in depth, on a grid of all depths that some model has.
     grid = np.unique(np.concatenate([JE_DEPTH, REC_DEPTH]))
     common = np.linalg.cholesky(np.exp(-abs(grid[:, None] - grid[None, :]) / REACH))
-    width = 1 + types * len(grid) + len(MODELS) * types * blocks
+    methods = list(RUNS)
+    width = 1 + types * len(grid) + (len(methods) + len(MODELS)) * types * blocks
     out = {}
     for m, model in enumerate(MODELS):
         v = np.zeros((types, blocks, width))
-        depth = REC_DEPTH if model in REC else JE_DEPTH
+        method = METHOD.get(model)
+        depth = REC_DEPTH if method in REC else JE_DEPTH
         for t, name in enumerate(TYPES):
             for block in range(blocks):
-                share = 0.0 if model in UNTRAINED else REC_SHARE[name] if model in REC else JE_SHARE[block]
+                share = 0.0 if method is None else REC_SHARE[name] if method in REC else JE_SHARE[block]
                 loading = 0.9 if kind == "pixels" else PIXELS
                 share = 0.0 if kind == "pixels" else share
                 rest = np.sqrt(1 - loading**2)
                 start = 1 + t * len(grid)
                 v[t, block, 0] = loading
                 v[t, block, start : start + len(grid)] = rest * share * common[np.searchsorted(grid, depth[block])]
-                v[t, block, 1 + types * len(grid) + (m * types + t) * blocks + block] = rest * np.sqrt(1 - share**2)
+                alone, of_method = rest * np.sqrt(1 - share**2), OWN if method and kind != "pixels" else 0.0
+                place = 1 + types * len(grid) + t * blocks + block
+                v[t, block, place + (len(methods) + m) * types * blocks] = alone * np.sqrt(1 - of_method**2)
+                if method:
+                    v[t, block, place + methods.index(method) * types * blocks] = alone * of_method
         out[model] = v
     return out
 
@@ -97,7 +112,9 @@ def pair(a: str, b: str, kind: str = "effect", *, permuted: bool = False) -> Pai
 @cache
 def subsets(a: str, b: str, token: str) -> Pair:
     """The debiased CKA evidence of two models' CLS or GAP features over subsets of the images."""
-    v, w = (directions()[m][[-1]] for m in (a, b))
+    # Of all factors only those that some model's blocks have.
+    used = np.any([v[-1].any(axis=0) for v in directions().values()], axis=0)
+    v, w = (directions()[m][[-1]][..., used] for m in (a, b))
     factors = grams(SUBSETS, WIDER, 2 if token == "cls" else 3, v.shape[-1])
     x, y = (np.einsum("tbf,kfp->tkbp", m, factors, optimize=True) for m in (v, w))
     cross = np.einsum("tkap,tkbp->tkab", x, y, optimize=True)
@@ -119,11 +136,14 @@ def knn(model: str) -> Accuracy:
     """Votes whose accuracy by block follows Fig. 4: JE rises to its probe, in CLS above all; MAE parts from it and falls."""
     climb = np.linspace(0, 1, 12)
     cls, gap, probe = 20 + 50 * climb, 20 + 30 * climb, 70.0
-    if model in REC:
+    if METHOD.get(model) in REC:
         fall = 1.5 * np.maximum(np.arange(12) - 2, 0)
         cls, gap, probe = np.minimum(cls, cls[2]) - fall, np.minimum(gap, gap[2]) - fall, 55.0
     elif model in UNTRAINED:
-        cls, gap, probe = np.full(12, 20.0), np.full(12, 20.0), 25.0
+        # Below what the first blocks of a trained network hold already.
+        cls, gap, probe = np.full(12, 12.0), np.full(12, 12.0), 25.0
+    elif model == SUPERVISED:
+        cls, gap, probe = 20 + 75 * climb, 20 + 60 * climb, 96.0
     # The same images are easy for all models and at all depths: the pairing that real outcomes have.
     ease = np.random.default_rng(5).uniform(size=QUERIES)
     own = np.random.default_rng([6, MODELS.index(model)]).normal(scale=0.02, size=(2, 13, QUERIES))
@@ -158,6 +178,7 @@ class World:
     rec: Sequence[str] = tuple(REC)
     untrained: Sequence[str] = tuple(UNTRAINED)
     source: str = "planted"
+    runs: Mapping[str, Sequence[str]] = field(default_factory=lambda: RUNS)
 
     def mapped(self, change: Callable[[Any], Any]) -> World:
         """The world with every pair changed."""
@@ -169,6 +190,25 @@ class World:
 
 
 MEASURES = ("cka", "deconfounded", "mutual", "cls", "gap")
+
+
+def on_panel(claim: Callable[..., Any], world: World) -> tuple[Decision, Reading]:
+    """Decide a claim as the plugin does: on the world's replicates, its nulls and its instrument."""
+    reading = Reading(world.source)
+
+    def cast(measure: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
+        return lambda a, b: measure(reading.player(a), reading.player(b))
+
+    playing = replace(world.remade(cast), knn=lambda model: world.knn(reading.player(model)))
+
+    def run(cast: Mapping[str, str], margin: float | None, *, bare: bool = False) -> Decision:
+        reading.cast, reading.bare = cast, bare
+        return judge(claim, playing, margin)
+
+    measures = {name: getattr(world, name) for name in MEASURES}
+    instrument = Instrument(measures, world.knn, world.runs, list(world.untrained), [SUPERVISED])
+    panel = Panel(world.runs, list(world.untrained), instrument)
+    return panel.decide(claim.claim, run, reading, inspect.signature(claim).parameters), reading
 
 
 def judge(claim: Callable[..., Any], world: World, margin: float | None) -> Decision:

@@ -6,6 +6,7 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from harness.artifacts.errors import InvalidInput
+from harness.maths import neighbours
 from harness.maths.neighbours import classify
 
 
@@ -54,3 +55,13 @@ def test_a_bank_smaller_than_k_is_refused(world):
     bank, labels, queries = world
     with pytest.raises(InvalidInput, match="at least k = 20"):
         classify(bank[:19], labels[:19], queries, classes=5, k=20, temperature=0.07)
+
+
+def test_a_bank_of_several_blocks_gives_the_votes_of_one_product(monkeypatch):
+    g = torch.Generator().manual_seed(5)
+    bank, queries = torch.randn(700, 16, generator=g), torch.randn(90, 16, generator=g)
+    labels = torch.randint(6, (700,), generator=g)
+    whole = classify(bank, labels, queries, classes=6, k=20, temperature=0.07)
+    for block in (1, 64, 699, 700):
+        monkeypatch.setattr(neighbours, "BLOCK", block)
+        assert torch.equal(classify(bank, labels, queries, classes=6, k=20, temperature=0.07), whole)
