@@ -98,8 +98,8 @@ def test_je_models_part_in_the_last_blocks(
     "rec-quarter",
     where="3.1, Fig. 1b, c",
     statement="The first quarter of MAE layers is similar to the first half of JE layers, the last three-quarters to the last.",
-    reading="CKA within each layer type, for each JE model: MAE blocks 0-2 are nearer to JE 0-5 than to JE 6-11, and MAE blocks "
-    "3-5, which equal depth would put with the former, and 6-11 nearer to JE 6-11; not so with an untrained network in its place",
+    reading="CKA within each layer type, for each JE model: MAE blocks 0-2 are nearer to JE 0-5 than to JE 6-11, and MAE "
+    "blocks 3-5, which equal depth would put with the former, and 6-11 nearer to JE 6-11; not so with an untrained network",
     margin=0.05,
     published="plot",
     asks="difference",

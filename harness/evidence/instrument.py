@@ -12,7 +12,7 @@ from harness.evidence.similarity import BLOCKS, Measure
 
 # A trained model's best block gains at least so many points over an untrained network's, and labels teach at least so much.
 GAIN, TAUGHT = 5.0, 90.0
-# What a claim of direction alone asks of a measure's range.
+# What every claim asks of a measure's range, those of direction alone included.
 LEAST_RANGE = 0.1
 
 
@@ -47,7 +47,7 @@ class Instrument:
         return self._ranges[key]
 
     def too_narrow(self, name: str, blocks: Sequence[int], margin: float) -> tuple[str, bool]:
-        """The range in words, and whether it is too narrow to show a difference above the margin: below twice of it."""
+        """The range in words, and whether it is too narrow to tell: below twice the margin of a difference, or LEAST_RANGE."""
         if not self.untrained:
             return f"{name}: no untrained network to compare with", True
         found = self.range(name, blocks)

@@ -74,12 +74,11 @@ class Panel:
         said, blind = self.instrument.untaught([cast[role] for role in roles for cast in casts])
         found = [said]
         names = [name for name in self.instrument.measures if name in fixtures]
-        if stated.asks == "difference" and not blind:
-            for name in names:
-                said, narrow = self.instrument.too_narrow(name, stated.blocks, stated.margin or 0.0)
-                found.append(said)
-                blind |= narrow
-        elif names and stated.asks in ("level", "match") and not blind:
+        for name in [] if blind else names:
+            margin = stated.margin if stated.asks == "difference" else None
+            said, blind = self.instrument.too_narrow(name, stated.blocks, margin or 0.0)
+            found.append(said)
+        if names and stated.asks in ("level", "match") and not blind:
             said, blind = self._anchored(stated, run, roles)
             found.append(said)
         return found, blind

@@ -1,0 +1,158 @@
+"""Untrained networks under the names of the trained: nothing that the claims then read may be SUPPORTED or REFUTED.
+
+The networks are real and so is the pipeline from pixels to verdict; a pool of them is cast anew for every seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import worlds
+import yaml
+from test_planted import PLANTED, TESTS
+from worlds import RUNS, SUPERVISED, UNTRAINED, World
+
+from harness.artifacts import params, store
+from harness.artifacts.closure import ROOT
+from harness.artifacts.store import Arrays
+from harness.artifacts.tables import BANK
+from harness.evidence.accuracy import Accuracy
+from harness.evidence.decide import State
+from harness.evidence.similarity import Neighbourhoods, Pair
+from harness.stages import compare, extract, knn, weights
+from harness.stages.place import Place
+
+POOL, SEEDS, SUBSETS = 22, 20, 8
+ROLES = [run for runs in RUNS.values() for run in runs]
+
+
+@dataclass(eq=False)
+class Pool:
+    """Random networks of twelve blocks, extracted once and compared when a pair is asked for."""
+
+    banks: list[Arrays]
+    place: Place
+    _cka: dict[tuple[int, int], Arrays] = field(default_factory=dict)
+    _second: dict[tuple[int, int], Arrays] = field(default_factory=dict)
+    _votes: dict[int, Accuracy] = field(default_factory=dict)
+
+    def pair(self, i: int, j: int) -> Pair:
+        """Their CKA."""
+        if (i, j) not in self._cka:
+            values = compare.layer_pairs(self.banks[i], self.banks[j], 32, 0)
+            self._cka[i, j] = Arrays(values, self.banks[i].provenance, "")
+        return Pair.from_arrays(self._cka[i, j])
+
+    def second(self, i: int, j: int) -> Arrays:
+        """Their second opinions."""
+        if (i, j) not in self._second:
+            values = compare.second_opinions(self.banks[i], self.banks[j], 256, 10, SUBSETS)
+            self._second[i, j] = Arrays(values, self.banks[i].provenance, "")
+        return self._second[i, j]
+
+    def votes(self, i: int) -> Accuracy:
+        """Which images its neighbours get right."""
+        if i not in self._votes:
+            values = knn.votes(self.banks[i], self.place.settings.knn)
+            self._votes[i] = Accuracy.from_arrays(Arrays(values, self.banks[i].provenance, ""))
+        return self._votes[i]
+
+    def world(self, seed: int) -> World:
+        """Some of the networks under all names."""
+        order = np.random.default_rng(seed).permutation(len(self.banks))
+        who = dict(zip([*ROLES, *UNTRAINED, SUPERVISED], order.tolist(), strict=False))
+
+        def subsets(token: str) -> Callable[[str, str], Pair]:
+            return lambda a, b: Pair.from_subsets(self.second(who[a], who[b]), token)
+
+        return replace(
+            World(),
+            cka=lambda a, b: self.pair(who[a], who[b]),
+            deconfounded=lambda a, b: self.pair(who[a], who[b]).deconfounded(),
+            mutual=lambda a, b: Neighbourhoods.from_arrays(self.second(who[a], who[b])),
+            cls=subsets("cls"),
+            gap=subsets("gap"),
+            knn=lambda model: self.votes(who[model]),
+            source="null",
+        )
+
+
+def pool_of(folder: Path, count: int, world: dict[str, Any]) -> Pool:
+    """Extract `count` untrained networks, half of them with sin-cos positions, over 256 images."""
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    models = {
+        f"n{i}": {
+            "family": "random",
+            "architecture": "vit",
+            "weights": {"null": {"objective": "random", "seed": i, "positions": ("sincos", "learned")[i % 2]}},
+        }
+        for i in range(count)
+    }
+    profile = raw["profiles"]["embedded"]
+    profile["data"]["world"] |= world
+    profile["extract"] |= {"images": 256, "bank": 512, "queries": 512}
+    profile["architectures"]["vit"]["options"] |= {"embed_dim": 32, "num_heads": 2}
+    profile["similarity"] = {"k": 10, "subsets": SUBSETS}
+    file = folder / "params.yaml"
+    new = {"profile": "null", "references": ["n0", "n1"], "sweep_models": ["n0", "n1"], "models": models}
+    file.write_text(yaml.safe_dump(new | {"profiles": {"null": profile}}))
+    place = Place(params.load(file), "null")
+    for name in models:
+        weights.run(place, name)
+        extract.run(place, name)
+    return Pool([store.read_arrays(place.path("banks", name), BANK) for name in models], place)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    folder = tmp_path_factory.mktemp("null")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return pool_of(folder, POOL, {})
+
+
+SIMILARITY = [id for id in PLANTED if not id.startswith(("knn-", "cka-"))]
+METHODS = [id for id in PLANTED if not id.startswith("cka-")]
+
+
+def decided(world: World, ids: list[str]) -> dict[str, str]:
+    """Which of the claims come out with a verdict, and which."""
+    verdicts = {id: worlds.on_panel(TESTS[id], world)[0] for id in ids}
+    return {id: v.reason for id, v in verdicts.items() if v.state in (State.SUPPORTED, State.REFUTED)}
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("runs", ["replicates", "alone"])
+def test_untrained_networks_decide_nothing(pool: Pool, seed: int, runs: str) -> None:
+    world = pool.world(seed)
+    if runs == "alone":
+        world = replace(world, runs={method: names[:1] for method, names in RUNS.items()})
+    assert decided(world, METHODS) == {}
+
+
+def test_the_range_alone_keeps_untrained_networks_from_a_verdict(pool: Pool) -> None:
+    """With votes as trained networks have them, what is left to refuse is that the measures tell nothing apart."""
+    world = replace(pool.world(0), knn=worlds.knn)
+    assert decided(world, SIMILARITY) == {}
+    verdicts = [worlds.on_panel(TESTS[id], world)[0] for id in SIMILARITY]
+    assert sum(verdict.state is State.UNCALIBRATED for verdict in verdicts) > len(verdicts) / 2
+
+
+def test_a_world_of_negatives_blinds_plain_cka(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the networks have learned: one bit that all of them pass on is nearly all that CKA sees."""
+    monkeypatch.chdir(tmp_path)
+    blinding = {"negatives": True, "background": [30.0, 45.0], "contrast": [90.0, 200.0], "scale": [0.55, 1.0]}
+    blind = pool_of(tmp_path, 5, blinding)
+    alone = {method: names[:1] for method, names in RUNS.items()}
+
+    who = dict(zip([*alone, *UNTRAINED], range(5), strict=True))
+    world = replace(World(), cka=lambda a, b: blind.pair(who[a], who[b]), runs=alone)
+    for id in ("je-je-high", "je-rec-low", "early-onset", "je-diag", "je-late-drop", "rec-quarter", "type-order", "attn-nil"):
+        verdict, reading = worlds.on_panel(TESTS[id], world)
+        assert verdict.state is State.UNCALIBRATED, id
+        assert "cka range" in reading.instrument

@@ -1,0 +1,270 @@
+"""Each reading a second time, as plain arithmetic on arrays in which no two numbers are equal.
+
+A claim's function and its entry here must compare the same numbers with the same margins, in the same order; so a change of a
+block range, a layer type, a model, a sign or a margin in either is seen. `python -m tests.claims.mutants` tries all of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import worlds
+from test_planted import BASES, PLANTED, TESTS
+from worlds import World
+
+from harness.artifacts.tables import TYPES
+from harness.evidence.accuracy import Accuracy
+from harness.evidence.similarity import Neighbourhoods, Pair, Sweep
+
+NAMES = ["moco_v3", "dino", "mae", "random", "random_learned"]
+QKV, NORM, FC = TYPES.index("attn.qkv"), TYPES.index("norm1"), TYPES.index("mlp.fc1")
+UNITS, IMAGES = 12, 64
+
+# The numbers that a claim compares: the rule, the quantity, the margin.
+Told = tuple[str, float, float]
+
+
+@cache
+def pair(a: str, b: str, types: int = len(TYPES)) -> Pair:
+    """Random HSIC1 of two models, symmetric in them."""
+    i, j = NAMES.index(a), NAMES.index(b)
+    if i > j:
+        return pair(b, a, types).transposed()
+    rng = np.random.default_rng([i, j, types])
+    own = [np.random.default_rng([k, types]).uniform(1, 2, (types, UNITS, 12)) for k in (i, j)]
+    cross = rng.uniform(0, 1, (types, UNITS, 12, 12))
+    pixels = {"pixels_a": rng.uniform(0, 0.3, (types, UNITS, 12)), "pixels_b": rng.uniform(0, 0.3, (types, UNITS, 12))}
+    if types == 1:
+        return Pair(cross, *own, "random", types=("cls",), unit="subsets")
+    return Pair(cross, *own, "random", pixels=np.full(UNITS, 0.9), **pixels)
+
+
+@cache
+def shared(a: str, b: str) -> Neighbourhoods:
+    """Random shares of common neighbours."""
+    rng = np.random.default_rng([9, *sorted((NAMES.index(a), NAMES.index(b)))])
+    return Neighbourhoods(rng.uniform(0, 1, (12, IMAGES)), "random")
+
+
+@cache
+def votes(model: str) -> Accuracy:
+    """Random outcomes, another accuracy at each depth."""
+    rng = np.random.default_rng([7, NAMES.index(model)])
+    level = rng.uniform(0.1, 0.9, (2, 13, 1))
+    return Accuracy(rng.uniform(size=(2, 13, 500)) < level, rng.uniform(size=500) < 0.7, rng.uniform(size=500) < 0.6, "random")
+
+
+@cache
+def sweep() -> Sweep:
+    rng = np.random.default_rng(3)
+    return Sweep(*(rng.uniform(0, 1, (8, sizes, 5)) for sizes in (4, 4, 3)), "random")
+
+
+WORLD = replace(
+    World(),
+    cka=pair,
+    deconfounded=lambda a, b: pair(a, b).deconfounded(),
+    mutual=shared,
+    cls=lambda a, b: pair(a, b, 1),
+    gap=lambda a, b: pair(a, b, 1),
+    knn=votes,
+    sweep=sweep(),
+)
+
+
+def matrix(pair: Any) -> np.ndarray:
+    """CKA (type, 12, 12) by eq. 2, or the shares of common neighbours on the diagonal of one type."""
+    if isinstance(pair, Neighbourhoods):
+        return np.diag(pair.share.mean(1))[None]
+    top, a, b = pair.cross.sum(1), pair.self_a.sum(1), pair.self_b.sum(1)
+    if pair.adjusted:
+        p, q, own = pair.pixels_a.sum(1), pair.pixels_b.sum(1), pair.pixels.sum()
+        top = top - p[:, :, None] * q[:, None, :] / own
+        a, b = a - p**2 / own, b - q**2 / own
+    return top / np.sqrt(a[:, :, None] * b[:, None, :])
+
+
+def diagonal(pair: Any, first: int, last: int, types: Sequence[int] | None = None) -> float:
+    """Mean over blocks first to last, both included, of one depth in both models."""
+    values = matrix(pair)[slice(None) if types is None else list(types)]
+    return float(np.mean([values[:, i, i] for i in range(first, last + 1)]))
+
+
+def block(pair: Any, rows: tuple[int, int], columns: tuple[int, int]) -> float:
+    """Mean over a rectangle of blocks, ends included."""
+    return float(matrix(pair)[:, rows[0] : rows[1] + 1, columns[0] : columns[1] + 1].mean())
+
+
+def matches(pair: Any) -> float:
+    """Share of the rows 0-8 of all types whose largest cell is at most one block from the diagonal."""
+    values = matrix(pair)
+    return float(np.mean([abs(int(np.argmax(values[t, i])) - i) <= 1 for t in range(len(values)) for i in range(9)]))
+
+
+def right(model: str, token: int, block: int) -> float:
+    """Percent right; block 12 is the final norm's output."""
+    return 100 * float(votes(model).right[token, block].mean())
+
+
+def gap(token: int, block: int) -> float:
+    return right("moco_v3", token, block) - right("mae", token, block)
+
+
+def gathered(model: str) -> float:
+    return float(np.mean([right(model, 0, i) - right(model, 1, i) for i in (9, 10, 11)]))
+
+
+def fall(token: int) -> float:
+    even, odd = votes("mae").right[token, :, ::2], votes("mae").right[token, :, 1::2]
+    best = max(range(4), key=lambda i: even[i].mean())
+    return 100 * float(odd[best].mean() - odd[11].mean())
+
+
+def in_cls(one: str) -> float:
+    differences = [right(one, token, 11) - right("mae", token, 11) for token in (0, 1)]
+    return differences[0] - differences[1]
+
+
+def nearer(m: Callable[[str, str], Any], first: int, last: int, margin: float) -> list[Told]:
+    je = diagonal(m("moco_v3", "dino"), first, last)
+    return [("exceeds", je - diagonal(m(one, "mae"), first, last), margin) for one in ("moco_v3", "dino")]
+
+
+def quarters(m: Callable[[str, str], Any], other: str) -> list[Told]:
+    p, first, last = m("mae", other), (0, 5), (6, 11)
+    return [
+        ("exceeds", block(p, (0, 2), first) - block(p, (0, 2), last), 0.05),
+        ("exceeds", block(p, (3, 5), last) - block(p, (3, 5), first), 0.05),
+        ("exceeds", block(p, (6, 11), last) - block(p, (6, 11), first), 0.05),
+    ]
+
+
+def order(p: Any) -> list[Told]:
+    fc = diagonal(p, 0, 11, [FC])
+    return [("exceeds", fc - diagonal(p, 0, 11, [kind]), 0.1) for kind in (QKV, NORM)]
+
+
+def early_attention(p: Pair) -> list[Told]:
+    units = np.arange(UNITS)
+    choose, judge = (
+        replace(
+            p,
+            cross=p.cross[:, u],
+            self_a=p.self_a[:, u],
+            self_b=p.self_b[:, u],
+            pixels_a=p.pixels_a[:, u],
+            pixels_b=p.pixels_b[:, u],
+            pixels=p.pixels[u],
+        )
+        for u in (units % 4 == 0, units % 4 != 0)
+    )
+    cell = np.unravel_index(matrix(choose)[QKV, :9].argmax(), (9, 12))
+    return [("below", float(matrix(p)[QKV, :9].max()), 0.2), ("below", float(matrix(judge)[QKV][cell]), 0.2)]
+
+
+def changes() -> list[Told]:
+    s, units = sweep(), np.arange(8)
+
+    def moved(which: np.ndarray) -> np.ndarray:
+        parts = [(x[which] - x[which][:, :1])[:, 1:].reshape(int(which.sum()), -1) for x in (s.batch, s.count)]
+        return np.concatenate(parts, axis=1).mean(0)
+
+    choose, judge = moved(units % 4 == 0), moved(units % 4 != 0)
+    cell = abs(choose).argmax()
+    return [
+        ("below", float(abs(moved(units >= 0)).max()), 0.02),
+        ("below", float(np.sign(choose[cell]) * judge[cell]), 0.02),
+    ]
+
+
+def late(m: Callable[[str, str], Any], margin: float) -> list[Told]:
+    pairs = [m("moco_v3", "dino"), m("random", "random_learned")]
+    return [("exceeds", diagonal(p, 0, 8) - diagonal(p, 9, 11), margin) for p in pairs]
+
+
+READINGS: dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]] = {
+    "je-je-high": lambda m, _: [
+        ("exceeds", diagonal(m(*names), 0, 8), 0.6) for names in (("moco_v3", "dino"), ("random", "random_learned"))
+    ],
+    "je-rec-low": lambda m, direction: nearer(m, 0, 11, 0.0 if direction else 0.1),
+    "early-onset": lambda m, direction: nearer(m, 0, 3, 0.0 if direction else 0.05),
+    "je-diag": lambda m, _: [
+        ("exceeds", matches(m(*names)), 0.8)
+        for names in (("moco_v3", "dino"), ("dino", "moco_v3"), ("random", "random_learned"), ("random_learned", "random"))
+    ],
+    "je-late-drop": lambda m, direction: late(m, 0.0 if direction else 0.05),
+    "rec-quarter": lambda m, _: [
+        told for other in ("moco_v3", "dino", "random", "random_learned") for told in quarters(m, other)
+    ],
+    "type-order": lambda m, _: [*order(m("random", "random_learned")), *order(m("moco_v3", "mae"))],
+    "attn-nil": lambda m, _: early_attention(m("moco_v3", "mae")),
+    "knn-diverge": lambda _m, _d: [
+        told
+        for token in (0, 1)
+        for told in (
+            *(("equivalent", gap(token, i), 2.0) for i in (0, 1, 2)),
+            *(("exceeds", gap(token, i), 2.0) for i in range(3, 12)),
+            ("exceeds", gap(token, 11) - gap(token, 3), 0.0),
+        )
+    ],
+    "knn-decline": lambda _m, _d: [("exceeds", fall(token), 1.0) for token in (0, 1)],
+    "knn-je-full": lambda _m, _d: [
+        ("equivalent", right(model, 0, 12) - 100 * float(votes(model).probe_neighbours_right.mean()), 1.0)
+        for model in ("moco_v3", "dino")
+    ],
+    "knn-cls": lambda _m, _d: [("exceeds", gathered(one) - gathered("mae"), 2.0) for one in ("moco_v3", "dino")],
+    "knn-gap-closer": lambda _m, _d: [("exceeds", in_cls(one), 0.0) for one in ("moco_v3", "dino")],
+    "cka-stable": lambda _m, _d: changes(),
+}
+
+
+def test_every_claim_that_artifacts_decide_has_its_reading_here() -> None:
+    assert set(READINGS) == {BASES[id] for id in PLANTED}
+
+
+@pytest.mark.parametrize("id", PLANTED)
+def test_a_claim_compares_what_its_reading_says(id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = TESTS[id]
+    base, _, second = id.partition("/")
+    module = sys.modules[TESTS[base].__module__]
+    told: list[Told] = []
+
+    def spy(rule: str, decide: Callable[..., Any]) -> Callable[..., Any]:
+        def spied(estimate: Any, margin: float) -> Any:
+            told.append((rule, estimate.value, float(margin)))
+            return decide(estimate, margin)
+
+        return spied
+
+    for rule in ("exceeds", "below", "equivalent"):
+        if hasattr(module, rule):
+            monkeypatch.setattr(module, rule, spy(rule, getattr(module, rule)))
+    worlds.judge(test, WORLD, test.claim.margin)
+    expected = READINGS[base](getattr(WORLD, second or "cka"), second in ("mutual", "cls", "gap"))
+    assert [rule for rule, *_ in told] == [rule for rule, *_ in expected]
+    np.testing.assert_allclose([numbers for _, *numbers in told], [numbers for _, *numbers in expected], rtol=1e-9, atol=1e-12)
+
+
+ASKS = {
+    "difference": {"je-rec-low", "early-onset", "je-late-drop", "rec-quarter", "type-order"}
+    | {"knn-diverge", "knn-cls", "knn-gap-closer"},
+    "level": {"je-je-high", "attn-nil"},
+    "match": {"je-diag"},
+    "trait": {"knn-decline", "knn-je-full", "cka-stable"},
+}
+BLOCKS = {"je-je-high": (0, 8), "attn-nil": (0, 8), "je-diag": (0, 8), "early-onset": (0, 3)}
+
+
+@pytest.mark.parametrize("id", PLANTED)
+def test_a_claim_asks_of_the_instrument_what_its_reading_needs(id: str) -> None:
+    stated = TESTS[id].claim
+    assert BASES[id] in ASKS[stated.asks]
+    first, last = BLOCKS.get(BASES[id], (0, 11))
+    assert stated.blocks == tuple(range(first, last + 1))
+    assert stated.about == ("artifacts" if id == "cka-stable" else "methods")
