@@ -14,6 +14,7 @@ from harness.artifacts.params import nearest
 
 # Each stage's module, its function, and what it is about.
 STAGES = {
+    "check": ("harness.stages.check", "run", ()),
     "weights": ("harness.stages.weights", "run", ("model",)),
     "extract": ("harness.stages.extract", "run", ("model",)),
     "compare": ("harness.stages.compare", "run", ("model",)),
@@ -23,7 +24,7 @@ STAGES = {
     "report": ("harness.stages.report", "run", ()),
 }
 # Stages without torch have no device.
-_TORCHLESS = ("compare", "report")
+_TORCHLESS = ("check", "compare", "report")
 
 
 def main(arguments: list[str] | None = None) -> int:

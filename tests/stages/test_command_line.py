@@ -86,3 +86,11 @@ def test_a_profile_without_its_images_exits_13_and_says_what_to_set(tiny: Place,
     code, message = outcome(capsys, "extract", "--profile", tiny.profile, "--model", "one")
     assert code == 13
     assert "profiles.<profile>.data.root" in message
+
+
+def test_check_answers_an_unknown_profile_with_the_nearest_one(tiny: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    code, message = outcome(capsys, "check", "--profile", "tyny")
+    assert (code, "seen: tyny" in message, "expected: tiny?" in message) == (12, True, True)
+    assert not Path("artifacts").exists()
+    assert outcome(capsys, "check")[0] == 0
+    assert tiny.path("checked", ending=".txt").read_text() == "tiny\n"

@@ -51,6 +51,14 @@ def test_a_comparison_depends_on_the_bank_of_every_reference() -> None:
     assert declared == [f"artifacts/${{item.p}}/banks/${{references[{i}]}}.safetensors" for i in range(len(references))]
 
 
+def test_whatever_depends_on_no_other_stage_waits_for_the_parameters_to_be_checked() -> None:
+    for name, stage in DVC["stages"].items():
+        made = [dep for dep in stage["deps"] if dep.startswith("artifacts/")]
+        assert made or name == "check"
+        if all("checked" in dep for dep in made):
+            assert made == ([] if name == "check" else ["artifacts/${item.p}/checked.txt"]), name
+
+
 def test_results_are_committed_and_banks_are_not() -> None:
     for name, stage in DVC["stages"].items():
         for out in stage["outs"]:
