@@ -154,7 +154,8 @@ def panel_of(params: Params, source: str) -> Panel:
         **{token: subsets_of(params, reading, token) for token in TOKENS},
     }
     supervised = [model for model in there if params.model(model).family == "supervised"]
-    instrument = Instrument(measures, accuracy_of(params, reading), runs, untrained, supervised)
+    anchors = params.of(source).anchors
+    instrument = Instrument(measures, accuracy_of(params, reading), runs, untrained, supervised, anchors)
     return Panel(runs, untrained, instrument)
 
 

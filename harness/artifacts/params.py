@@ -120,7 +120,10 @@ class SweepParams(Strict):
 
 
 class Profile(Strict):
-    """A named scale: data, networks, sizes, budgets."""
+    """A named scale: data, networks, sizes, budgets.
+
+    anchors: by model, 20-NN accuracy in percent of its final CLS token as others published it for the same weights and images.
+    """
 
     data: Annotated[ScenesData | ReaderData, Field(discriminator="kind")]
     architectures: dict[Key, Architecture]
@@ -128,6 +131,7 @@ class Profile(Strict):
     knn: KnnParams
     similarity: SimilarityParams
     sweep: SweepParams
+    anchors: dict[Key, Annotated[float, Field(gt=0, lt=100)]] = Field(default_factory=dict)
 
 
 class Released(Strict):
@@ -251,6 +255,8 @@ def check(raw: Any, where: str) -> Params:
         if model.replicate_of is not None:
             _refuse_other_recipe(params, name, model, _pick(params.models, model.replicate_of, f"models.{name}.replicate_of"))
     for name, profile_params in params.profiles.items():
+        for model_name in profile_params.anchors:
+            _pick(dict.fromkeys(params.at(name), 0), model_name, f"profiles.{name}.anchors")
         for key, seen, expected in _misfits(profile_params):
             raise InvalidInput(where, field=f"profiles.{name}.{key}", seen=seen, expected=expected)
     return params

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import struct
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
@@ -54,11 +55,12 @@ def load(released: Released, network: nn.Module) -> None:
     path = Path(released.file)
     if not path.is_file():
         raise MissingArtifact(path, "released weights", next_step=f"download the {released.layout} weights to {path}")
-    sha = _sha256(path)
+    raw = path.read_bytes()
+    sha = hashlib.sha256(raw).hexdigest()
     if released.sha256 != sha:
         seen = f"{sha}, but params.yaml {'names none' if not released.sha256 else 'has ' + released.sha256}"
         raise InvalidInput(path, field="sha256", seen=seen, expected="the SHA-256 of the file as its authors publish it")
-    content: Any = _read(path)
+    content: Any = _read(path, raw)
     keys, prefix = _WHERE[released.layout]
     for key in keys:
         if not isinstance(content, Mapping) or key not in content:
@@ -94,11 +96,12 @@ def _alike(found: Any, tensor: Tensor) -> bool:
     return kinds and found.shape == tensor.shape
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, raw: bytes) -> Any:
+    """What the file holds, from the very bytes whose hash was compared."""
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+            return load_safetensors(raw)
+        return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except _BROKEN as error:
         raise InvalidInput(
             path,
@@ -115,8 +118,3 @@ def _reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line for line in lines if "GLOBAL" in line or "WeightsUnpickler error" in line]
     return f"{type(error).__name__}: {(named or lines or [''])[0]}"[:300]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -233,7 +233,7 @@ def test_a_model_without_weights_at_a_profile_says_what_to_add() -> None:
         ("extract.images", 1000, "", "a multiple of extract.minibatch, 32"),
         ("extract.batch", 100, "", "a multiple of extract.minibatch, 32"),
         ("extract.batch", 16, "", "a multiple of extract.minibatch, 32"),
-        ("extract.images", 2080, "", "at most extract.queries, 2048"),
+        ("extract.images", 4128, "", "at most extract.queries, 4096"),
         ("knn.k", 8193, "", "at most extract.bank, 8192"),
         ("similarity.k", 1024, "", "below extract.images, 1024"),
         ("similarity.subsets", 257, "", "at most 256: 4 of the 1024"),
@@ -365,3 +365,9 @@ def test_a_replicate_of_a_replicate_is_refused() -> None:
     raw["models"]["mae_thrice"] = third
     error = refusal(raw)
     assert (error.field, error.expected) == ("models.mae_thrice.replicate_of", "a model, not a replicate: mae?")
+
+
+def test_anchors_are_of_models_that_the_profile_has() -> None:
+    assert params.load(PROJECT).of("paper").anchors == {"dino": 76.1}
+    assert refusal(changed("profiles.paper.anchors", {"supervised": 90.0})).field == "profiles.paper.anchors"
+    assert refusal(changed("profiles.paper.anchors", {"dino": 0.0})).field == "profiles.paper.anchors.dino"

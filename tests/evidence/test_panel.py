@@ -233,7 +233,18 @@ def test_matches_must_be_there_between_replicates_and_not_with_untrained_network
 def test_methods_that_were_not_taught_are_not_spoken_of(accuracies: dict[str, float], named: str, asks: str) -> None:
     decision, _ = decide(panel_of(accuracies=accuracies), gap({}), stated(asks))
     assert decision.state is State.UNCALIBRATED
-    assert f"too little in {named}" in decision.reason
+    assert f"not so for {named}" in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("published", "state"), [(40.9, State.SUPPORTED), (41.1, State.UNCALIBRATED), (38.9, State.UNCALIBRATED)]
+)
+def test_what_others_published_of_the_weights_must_be_met(published: float, state: State) -> None:
+    panel = panel_of()
+    anchored = replace(panel, instrument=replace(panel.instrument, anchors={"dino": published}))
+    decision, reading = decide(anchored, gap({}))
+    assert decision.state is state
+    assert f"dino 40.0 % where {published:g} % is published" in reading.instrument
 
 
 def test_a_profile_without_untrained_networks_is_uncalibrated() -> None:
