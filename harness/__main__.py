@@ -19,6 +19,7 @@ STAGES = {
     "extract": ("harness.stages.extract", "run", ("model",)),
     "compare": ("harness.stages.compare", "run", ("model",)),
     "knn": ("harness.stages.knn", "run", ("model",)),
+    "probe": ("harness.stages.probe", "run", ("model",)),
     "pixels": ("harness.stages.knn", "pixels", ()),
     "sweep": ("harness.stages.sweep", "run", ()),
     "report": ("harness.stages.report", "run", ()),

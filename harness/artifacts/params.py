@@ -12,7 +12,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.recipes import AnyRecipe
-from harness.artifacts.strict import Count, Positive, Strict
+from harness.artifacts.strict import Count, Positive, Strict, Unit
 
 T = TypeVar("T")
 Family = Literal["je", "rec", "supervised", "random"]
@@ -100,6 +100,28 @@ class KnnParams(Strict):
     probe: Positive
 
 
+class ProbeParams(Strict):
+    """Probes on frozen features (Table A4): the cross product of rates (for 256 images), decays, l1, warmups and epochs.
+
+    images: training images, the last `holdout` share of which chooses. views: crops and flips of each, seen in turn. depths: of
+    the probes deeper than linear. best: how many configurations are trained anew and reported.
+    """
+
+    images: Count
+    views: Count
+    crop: tuple[Positive, Unit]
+    rates: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    decays: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
+    l1: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
+    warmups: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    epochs: Annotated[tuple[Count, ...], Field(min_length=1)]
+    batch: Annotated[int, Field(ge=2)]
+    depths: tuple[Annotated[int, Field(ge=2)], ...] = (2, 3, 4, 5)
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    best: Count = 5
+    seed: int = Field(default=0, ge=0)
+
+
 class SimilarityParams(Strict):
     """Second opinions on CKA: neighbours of mutual k-NN, and disjoint subsets of the images for debiased CKA."""
 
@@ -129,6 +151,7 @@ class Profile(Strict):
     architectures: dict[Key, Architecture]
     extract: ExtractParams
     knn: KnnParams
+    probe: ProbeParams
     similarity: SimilarityParams
     sweep: SweepParams
     anchors: dict[Key, Annotated[float, Field(gt=0, lt=100)]] = Field(default_factory=dict)
@@ -281,6 +304,15 @@ def _misfits(profile: Profile) -> Iterator[tuple[str, object, str]]:
     if extract.images // similarity.subsets < 4:
         most = f"at most {extract.images // 4}: 4 of the {extract.images} extract.images in each (eq. 3 divides by n - 3)"
         yield "similarity.subsets", similarity.subsets, most
+    probe = profile.probe
+    kept = probe.images - round(probe.holdout * probe.images)
+    if probe.batch > kept:
+        yield "probe.batch", probe.batch, f"at most the {kept} images beside the hold-out"
+    if max(probe.warmups) >= min(probe.epochs):
+        yield "probe.warmups", max(probe.warmups), f"below the fewest of probe.epochs, {min(probe.epochs)}"
+    tried = len(probe.rates) * len(probe.decays) * len(probe.l1) * len(probe.warmups) * len(probe.epochs)
+    if probe.best > tried:
+        yield "probe.best", probe.best, f"at most the {tried} configurations"
     largest = max(sweep.minibatches)
     for i, size in enumerate(sweep.minibatches):
         if size < 4:

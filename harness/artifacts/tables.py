@@ -85,6 +85,27 @@ PIXELS = Schema(
     "pixels", 1, {"label": Column("int16", ("query",), "class", 0), "vote": Column("int16", ("query",), "class", 0)}
 )
 
+PROBE = Schema(
+    "probe",
+    1,
+    {
+        # Every configuration, trained on the training images but for the hold-out; NaN where it diverged.
+        "holdout": Column("float32", ("set", "configuration"), "share right on the hold-out", 0, 1, undefined=True),
+        # What choosing on the validation images would have seen: it decides nothing.
+        "validation": Column("float32", ("set", "configuration"), "share right on validation images", 0, 1, undefined=True),
+        # The best on the hold-out, trained anew on all training images; a bit for each validation image, eight in a byte.
+        "best": Column("int64", ("set", "run"), "configuration", 0),
+        "right": Column("uint8", ("set", "run", "octet"), "bits"),
+        # The classes that the best probe on the final CLS token ranks first, most likely first.
+        "top": Column("int16", ("query", "rank"), "class", 0),
+        "label": Column("int16", ("query",), "class", 0),
+        "sets": _TEXT,
+        "configurations": Column(
+            "float64", ("configuration", "field"), "base rate, decay, L1, warm-up and length in epochs", 0
+        ),
+    },
+)
+
 SIMILARITY = Schema(
     "similarity",
     1,

@@ -1,0 +1,150 @@
+"""Probe: what a linear and a deeper classifier find in the frozen CLS token, alone and joined with those of other blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from harness.artifacts import store
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.provenance import digest
+from harness.artifacts.tables import PROBE, pack
+from harness.data import images
+from harness.models import checkpoint
+from harness.models.build import build, normaliser
+from harness.models.represent import represent
+from harness.stages.place import Place
+from harness.training.augment import reconstruction_view
+from harness.training.probes import Configuration, fit, grid
+
+LIBRARIES = ("torch", "timm", "kornia", "numpy", "scikit-learn")
+# Classes of the best final head's ranking that are kept of each image.
+RANKS = 10
+
+
+class FeatureSet(NamedTuple):
+    """What a probe is trained on. token: 0 for CLS, 1 for GAP. layers: blocks, and the number of blocks for the final norm."""
+
+    name: str
+    token: int
+    layers: tuple[int, ...]
+    depth: int = 1
+
+
+def run(place: Place, model: str, *, device: str = "cpu") -> None:
+    """Make probes/<model>: each feature set's grid on a hold-out of the training images, and its best again on validation."""
+    settings, architecture, chosen = place.settings, place.params.architecture(model, place.profile), place.settings.probe
+    network = build(architecture.name, **architecture.options)
+    weights = checkpoint.load(place.path("checkpoints", model), network)
+    normalise = normaliser(settings.data.mean, settings.data.std).to(device)
+    train = images.load(settings.data, "train", chosen.images, chosen.seed)
+    validation = images.load(settings.data, "validation", settings.extract.queries, settings.extract.seed)
+    view = reconstruction_view(settings.data.size, chosen.crop).to(device)
+    torch.manual_seed(chosen.seed)
+
+    def features(source: images.Images, normalise: nn.Module) -> Tensor:
+        """(n, token, depth + 1, width)"""
+        parts = represent(network, normalise, source, settings.extract.batch, device=device)
+        return torch.from_numpy(np.concatenate([part.features for part in parts]))
+
+    seen = {
+        "views": torch.stack([features(train, nn.Sequential(view, normalise)) for _ in range(chosen.views)]),
+        "plain": features(train, normalise),
+        "validation": features(validation, normalise),
+    }
+    blocks = seen["plain"].shape[2] - 1
+    table = grid(chosen.rates, chosen.decays, chosen.l1, chosen.warmups, chosen.epochs)
+    sets = feature_sets(blocks, chosen.depths)
+    labels = {"train": torch.from_numpy(train.label).to(device), "validation": torch.from_numpy(validation.label).to(device)}
+    rows = [_row(s, seen, labels, train.classes, table, place, device) for s in sets]
+    values = {name: np.stack([row[name] for row in rows]) for name in ("holdout", "validation", "best", "right")}
+    values |= {
+        "top": next(row["top"] for row, s in zip(rows, sets, strict=True) if s.name == "final"),
+        "label": validation.label.astype(np.int16),
+        "sets": pack([s.name for s in sets]),
+        "configurations": np.array([list(vars(c).values()) for c in table], np.float64),
+    }
+    hashes = [images.hashes(source.read(np.arange(len(source)))).tolist() for source in (train, validation)]
+    provenance = place.provenance(
+        __name__,
+        [architecture, settings.data, settings.extract, chosen],
+        images=digest(hashes),
+        weights=weights.sha256,
+        inputs={f"checkpoints/{model}": weights.sha256},
+        libraries=LIBRARIES,
+    )
+    store.write_arrays(place.path("probes", model), PROBE, values, provenance)
+
+
+def feature_sets(blocks: int, depths: tuple[int, ...]) -> list[FeatureSet]:
+    """The final CLS token alone, with each block's, with all blocks', deeper probes on it, and the mean patch token.
+
+    "final+11" joins the final token of twelve blocks with what it was before the final norm: as many features, none new.
+    """
+    final = blocks
+    return [
+        FeatureSet("final", 0, (final,)),
+        *(FeatureSet(f"final+{i}", 0, (i, final)) for i in range(blocks)),
+        FeatureSet("all", 0, (*range(blocks - 1), final)),
+        *(FeatureSet(f"depth{d}", 0, (final,), d) for d in depths),
+        FeatureSet("gap", 1, (final,)),
+    ]
+
+
+def _row(
+    chosen: FeatureSet,
+    seen: dict[str, Tensor],
+    labels: dict[str, Tensor],
+    classes: int,
+    table: list[Configuration],
+    place: Place,
+    device: str,
+) -> dict[str, NDArray[np.generic]]:
+    """The columns of one feature set."""
+    params = place.settings.probe
+
+    def columns(x: Tensor) -> Tensor:
+        return x[:, chosen.token, list(chosen.layers)].flatten(1).float().to(device)
+
+    views = [columns(x) for x in seen["views"]]
+    plain, validation = columns(seen["plain"]), columns(seen["validation"])
+    kept = len(plain) - round(params.holdout * len(plain))
+
+    def on(n: int) -> Callable[[int], Tensor]:
+        return lambda epoch: views[epoch % len(views)][:n]
+
+    label, truth = labels["train"], labels["validation"]
+    tried = fit(on(kept), label[:kept], classes, table, batch=params.batch, depth=chosen.depth, seed=params.seed)
+    holdout, all_validation = (_accuracy(tried.logits(x), y) for x, y in ((plain[kept:], label[kept:]), (validation, truth)))
+    alive = int(np.isfinite(holdout).sum())
+    if alive < params.best:
+        seen_there = f"{alive} of {len(table)} configurations of {chosen.name} did not diverge"
+        raise InvalidInput("probe", field="configurations", seen=seen_there, expected=f"at least the {params.best} best")
+    best = np.argsort(-np.where(np.isfinite(holdout), holdout, -1.0), kind="stable")[: params.best]
+    # New weights and a new order: the best of many on the hold-out are partly lucky there.
+    again = fit(
+        on(len(plain)), label, classes, [table[i] for i in best], batch=params.batch, depth=chosen.depth, seed=params.seed + 1
+    )
+    logits = again.logits(validation)
+    if not torch.isfinite(logits).all():
+        raise InvalidInput("probe", field=chosen.name, seen="a best configuration that diverged anew", expected="finite logits")
+    top = logits[:, 0].topk(min(RANKS, classes), dim=1).indices
+    return {
+        "holdout": holdout.astype(np.float32),
+        "validation": all_validation.astype(np.float32),
+        "best": best.astype(np.int64),
+        "right": np.packbits((logits.argmax(2) == truth[:, None]).T.cpu().numpy(), axis=1),
+        "top": top.cpu().numpy().astype(np.int16),
+    }
+
+
+def _accuracy(logits: Tensor, label: Tensor) -> NDArray[np.float64]:
+    """(n, h, classes) to the share of right answers of each head, NaN where it diverged."""
+    right = (logits.argmax(2) == label[:, None]).double().mean(0)
+    finite = torch.isfinite(logits).flatten(2).all(2).all(0)
+    return torch.where(finite, right, torch.nan).cpu().numpy()
