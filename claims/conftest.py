@@ -15,11 +15,12 @@ from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.params import Family, Params
 from harness.artifacts.store import Arrays, Schema
-from harness.artifacts.tables import CKA, KNN, SIMILARITY, SWEEP, TOKENS
+from harness.artifacts.tables import CKA, KNN, PROBE, SIMILARITY, SWEEP, TOKENS
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.claim import Reading
 from harness.evidence.instrument import Instrument
 from harness.evidence.panel import Panel
+from harness.evidence.probes import MeasuredProbes, PrintedProbes, ProbeAccuracy, Probes
 from harness.evidence.published import Published
 from harness.evidence.published import load as load_published
 from harness.evidence.similarity import Measure, Neighbourhoods, Pair, Pairs, Sweep
@@ -98,6 +99,14 @@ def gap(params: Params, reading: Reading) -> Measure:
 def knn(params: Params, reading: Reading) -> Callable[[str], Accuracy]:
     """A model's name to the accuracy of its nearest neighbours."""
     return accuracy_of(params, reading)
+
+
+@pytest.fixture
+def probes(params: Params, reading: Reading, published: Callable[[str, str], Published]) -> Probes:
+    """The probes of a profile, or what the paper prints of its own."""
+    if reading.source == "published":
+        return PrintedProbes(published("probe", "probes of depth 1 to 5 on frozen CLS tokens"))
+    return MeasuredProbes(probe_accuracy_of(params, reading))
 
 
 @pytest.fixture
@@ -207,6 +216,19 @@ def accuracy_of(params: Params, reading: Reading) -> Callable[[str], Accuracy]:
     return accuracy
 
 
+def probe_accuracy_of(params: Params, reading: Reading) -> Callable[[str], ProbeAccuracy]:
+    """The accuracy of a model's probes from its artifact."""
+
+    def accuracy(role: str) -> ProbeAccuracy:
+        model = reading.player(role)
+        check(params, reading.source, model)
+        path = ROOT / "artifacts" / reading.source / "probes" / f"{model}.safetensors"
+        note(reading, path, PROBE)
+        return _probes(path, model)
+
+    return accuracy
+
+
 def check(params: Params, source: str, *models: str) -> None:
     """Refuse an unknown profile or model with the nearest name, and a model that has no weights at the profile.
 
@@ -237,7 +259,7 @@ def note(reading: Reading, path: Path, schema: Schema) -> Arrays:
     return arrays
 
 
-_SCHEMAS = {schema.kind: schema for schema in (CKA, SIMILARITY, KNN, SWEEP)}
+_SCHEMAS = {schema.kind: schema for schema in (CKA, SIMILARITY, KNN, PROBE, SWEEP)}
 
 
 @lru_cache(maxsize=32)
@@ -262,3 +284,8 @@ def _bare_pair(path: Path, names: tuple[str, str], transposed: bool, adjusted: b
 @lru_cache(maxsize=16)
 def _accuracy(path: Path) -> Accuracy:
     return Accuracy.from_arrays(_read(path, KNN.kind))
+
+
+@lru_cache(maxsize=16)
+def _probes(path: Path, model: str) -> ProbeAccuracy:
+    return ProbeAccuracy.from_arrays(_read(path, PROBE.kind), model)

@@ -13,7 +13,7 @@ from harness.artifacts import params as parameters
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.provenance import Provenance
-from harness.artifacts.tables import CKA, KNN, SIMILARITY, SWEEP, TYPES, pack
+from harness.artifacts.tables import CKA, KNN, PROBE, SIMILARITY, SWEEP, TYPES, pack
 from harness.evidence.claim import Reading
 from harness.evidence.similarity import BLOCKS, DRAWS
 
@@ -103,6 +103,29 @@ def test_the_other_artifacts(fixtures, params, tmp_path):
         "artifacts/embedded/similarity/dino/mae.safetensors",
         "artifacts/embedded/sweep.safetensors",
     ]
+
+
+def test_probes_are_those_of_the_profile_or_what_the_paper_prints(fixtures, params, tmp_path):
+    sets = ["final", "all"]
+    right = np.random.default_rng(0).uniform(size=(2, 5, 40)) < 0.5
+    values = {"holdout": np.full((2, 6), 0.5), "validation": np.full((2, 6), 0.5), "best": np.zeros((2, 5))}
+    values |= {"right": np.packbits(right, axis=2), "top": np.zeros((40, 3)), "label": np.zeros(40), "sets": pack(sets)}
+    write(tmp_path, "probes", "mae", PROBE, values | {"configurations": np.ones((6, 5))})
+    reading = Reading("embedded")
+    measured = given(fixtures.probes)(params, reading, None)
+    gap = measured.combination({("mae", "all"): 1.0, ("mae", "final"): -1.0})
+    assert gap.value == pytest.approx(100 * (right[1].mean() - right[0].mean()))
+    assert list(reading.artifacts) == ["artifacts/embedded/probes/mae.safetensors"]
+    with pytest.raises(MissingArtifact, match="probes/dino"):
+        measured.combination({("dino", "all"): 1.0})
+    reading.cast = {"dino": "mae"}
+    assert measured.combination({("dino", "all"): 1.0}).value == pytest.approx(100 * right[1].mean())
+
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / "published.toml").write_bytes((PROJECT / "claims" / "published.toml").read_bytes())
+    reading = Reading("published")
+    printed = given(fixtures.probes)(params, reading, given(fixtures.published)(params, reading))
+    assert printed.combination({("mae", "all"): 1.0}).value == pytest.approx(70.12)
 
 
 def test_what_was_not_measured_is_missing(fixtures, params):

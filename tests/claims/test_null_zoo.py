@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import worlds
 import yaml
-from test_planted import PLANTED, TESTS
+from test_planted import ACCURACY, PLANTED, TESTS
 from worlds import RUNS, SUPERVISED, UNTRAINED, World
 
 from harness.artifacts import params, store
@@ -116,8 +116,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
         return pool_of(folder, POOL, {})
 
 
-SIMILARITY = [id for id in PLANTED if not id.startswith(("knn-", "cka-"))]
-METHODS = [id for id in PLANTED if not id.startswith("cka-")]
+SIMILARITY = [id for id in PLANTED if not id.startswith(ACCURACY)]
+METHODS = [*SIMILARITY, *(id for id in PLANTED if id.startswith("knn-"))]
 
 
 def decided(world: World, ids: list[str]) -> dict[str, str]:

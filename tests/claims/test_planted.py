@@ -14,6 +14,7 @@ import worlds
 from worlds import World, judge, pair
 
 from harness.evidence.decide import State
+from harness.evidence.probes import MeasuredProbes, ProbeAccuracy
 from harness.evidence.similarity import Neighbourhoods, Pair
 
 CLAIMS = Path(__file__).parents[2] / "claims"
@@ -23,7 +24,8 @@ def renamed(names: dict[str, str]) -> World:
     """The planted world with other models under these names."""
     world = World()
     told = world.remade(lambda measure: lambda a, b: measure(names.get(a, a), names.get(b, b)))
-    return replace(told, knn=lambda model: world.knn(names.get(model, model)))
+    probes = MeasuredProbes(lambda model: worlds.probe_accuracy(names.get(model, model)))
+    return replace(told, knn=lambda model: world.knn(names.get(model, model)), probes=probes)
 
 
 def permuted() -> World:
@@ -82,6 +84,36 @@ def votes(change: Callable[..., object]) -> World:
     return replace(World(), knn=lambda model: replace(worlds.knn(model), right=change(worlds.knn(model).right)))
 
 
+def probes(change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> World:
+    """The planted world with the outcomes of every model's probes changed, by feature set."""
+
+    def changed(model: str) -> ProbeAccuracy:
+        accuracy = worlds.probe_accuracy(model)
+        right = change(dict(accuracy.right))
+        return replace(accuracy, right=right, holdout={name: float(array.mean()) for name, array in right.items()})
+
+    return replace(World(), probes=MeasuredProbes(changed))
+
+
+def more(points: float, *sets: str) -> World:
+    """O: so many points injected into these feature sets."""
+
+    def inject(right: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        out = dict(right)
+        for name in sets:
+            wrong = ~right[name]
+            extra = wrong & (np.cumsum(wrong, axis=1) <= points / 100 * wrong.shape[1])
+            out[name] = right[name] | extra
+        return out
+
+    return probes(inject)
+
+
+def same_as(source: str, *sets: str) -> World:
+    """O: these feature sets replaced by another."""
+    return probes(lambda right: right | {name: right[source] for name in sets})
+
+
 def blocks_reversed(right):
     return np.concatenate([right[:, 11::-1], right[:, 12:]], axis=1)
 
@@ -116,6 +148,16 @@ CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
     "knn-cls": {"swapped tokens": lambda: votes(lambda right: right[::-1]), "Q": lambda: renamed({"mae": "moco_v3"})},
     "knn-gap-closer": {"swapped tokens": lambda: votes(lambda right: right[::-1])},
     "cka-stable": {"biased HSIC": lambda: replace(World(), sweep=worlds.sweep().of_biased_hsic())},
+    "lp-order": {"S": lambda: renamed({"mae": "moco_v3", "moco_v3": "mae"})},
+    "nlp-je-small": {"inject 2": lambda: more(2.0, "depth2")},
+    "nlp-je-flat": {"inject 1": lambda: more(1.0, "depth4")},
+    "nlp-mae-gain": {"depth 1 twice": lambda: same_as("final", "depth3"), "S": lambda: renamed({"mae": "dino", "dino": "mae"})},
+    "nlp-mae-below": {"S": lambda: renamed({"mae": "moco_v3", "moco_v3": "mae"})},
+    "inter-mae": {"block 11 twice": lambda: same_as("final+11", *(f"final+{i}" for i in range(11)))},
+    "inter-je-null": {"inject 1": lambda: more(1.0, *(f"final+{i}" for i in range(11)))},
+    "wide-control": {"block 7 of MAE": lambda: same_as("final+7", "final+11")},
+    "all-mae": {"Q": lambda: same_as("final", "all")},
+    "all-je-drop": {"Q": lambda: same_as("final", "all")},
     "flip-cause": {},
 }
 
@@ -127,6 +169,9 @@ TRAINED_LIKE = {
     "rec-quarter": {"random": "moco_v3", "random_learned": "dino"},
     "type-order": {"random": "moco_v3", "random_learned": "mae"},
 }
+
+# Claims that no similarity decides.
+ACCURACY = ("knn-", "cka-", "flip-", "lp-", "nlp-", "inter-", "wide-", "all-")
 
 # Where no intervention, or nothing at all, was measured, a claim cannot be planted.
 WITHOUT_EVIDENCE = {"flip-cause"}
@@ -160,7 +205,7 @@ def test_every_claim_is_planted_and_has_a_control():
 
 
 def test_every_similarity_claim_stands_under_a_second_measure():
-    by_similarity = {id for id in CONTROLS if not id.startswith(("knn-", "cka-", "flip-"))}
+    by_similarity = {id for id in CONTROLS if not id.startswith(ACCURACY)}
     assert {base for id, base in BASES.items() if id == f"{base}/deconfounded"} == by_similarity
     for base in ("je-rec-low", "early-onset", "je-late-drop"):
         assert {id for id in TESTS if BASES[id] == base} == {base, *(f"{base}/{name}" for name in worlds.MEASURES[1:])}

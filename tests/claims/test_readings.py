@@ -20,6 +20,7 @@ from worlds import World
 
 from harness.artifacts.tables import TYPES
 from harness.evidence.accuracy import Accuracy
+from harness.evidence.probes import MeasuredProbes, ProbeAccuracy
 from harness.evidence.similarity import Neighbourhoods, Pair, Sweep
 
 NAMES = ["moco_v3", "dino", "mae", "random", "random_learned"]
@@ -60,6 +61,18 @@ def votes(model: str) -> Accuracy:
     return Accuracy(rng.uniform(size=(2, 13, 500)) < level, rng.uniform(size=500) < 0.7, rng.uniform(size=500) < 0.6, "random")
 
 
+SETS = ["final", *(f"final+{i}" for i in range(12)), "all", *(f"depth{d}" for d in (2, 3, 4, 5)), "gap"]
+
+
+@cache
+def probed(model: str) -> ProbeAccuracy:
+    """Random outcomes of five runs, another accuracy of each feature set."""
+    rng = np.random.default_rng([8, NAMES.index(model)])
+    level = rng.uniform(0.1, 0.9, len(SETS))
+    right = {name: rng.uniform(size=(5, 300)) < share for name, share in zip(SETS, level, strict=True)}
+    return ProbeAccuracy(right, dict(zip(SETS, rng.uniform(size=len(SETS)).tolist(), strict=True)), model, "random")
+
+
 @cache
 def sweep() -> Sweep:
     rng = np.random.default_rng(3)
@@ -74,6 +87,7 @@ WORLD = replace(
     cls=lambda a, b: pair(a, b, 1),
     gap=lambda a, b: pair(a, b, 1),
     knn=votes,
+    probes=MeasuredProbes(probed),
     sweep=sweep(),
 )
 
@@ -188,6 +202,30 @@ def late(m: Callable[[str, str], Any], margin: float) -> list[Told]:
     return [("exceeds", diagonal(p, 0, 8) - diagonal(p, 9, 11), margin) for p in pairs]
 
 
+def probe(model: str, features: str) -> float:
+    """Percent right, mean of the five runs."""
+    return 100 * float(probed(model).right[features].mean())
+
+
+def over_final(model: str, features: str) -> float:
+    return probe(model, features) - probe(model, "final")
+
+
+def best_of(model: str, sets: Sequence[str]) -> str:
+    """The set with the best hold-out."""
+    return max(sets, key=lambda name: probed(model).holdout[name])
+
+
+def pair_of(model: str) -> str:
+    return best_of(model, [f"final+{i}" for i in range(11)])
+
+
+def deep(model: str) -> str:
+    return best_of(model, ["depth3", "depth4", "depth5"])
+
+
+BOTH = ("moco_v3", "dino")
+
 READINGS: dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]] = {
     "je-je-high": lambda m, _: [
         ("exceeds", diagonal(m(*names), 0, 8), 0.6) for names in (("moco_v3", "dino"), ("random", "random_learned"))
@@ -221,6 +259,22 @@ READINGS: dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]] = {
     "knn-cls": lambda _m, _d: [("exceeds", gathered(one) - gathered("mae"), 2.0) for one in ("moco_v3", "dino")],
     "knn-gap-closer": lambda _m, _d: [("exceeds", in_cls(one), 0.0) for one in ("moco_v3", "dino")],
     "cka-stable": lambda _m, _d: changes(),
+    "lp-order": lambda _m, _d: [("exceeds", probe(je, "final") - probe("mae", "final"), 5.0) for je in BOTH],
+    "nlp-je-small": lambda _m, _d: [("below", over_final(je, "depth2"), 0.75) for je in BOTH],
+    "nlp-je-flat": lambda _m, _d: [("below", probe(je, deep(je)) - probe(je, "depth2"), 0.2) for je in BOTH],
+    "nlp-mae-gain": lambda _m, _d: [
+        *(("exceeds", over_final("mae", "depth3") - over_final(je, "depth2"), 0.0) for je in BOTH),
+        ("exceeds", over_final("mae", "depth3"), 0.75),
+    ],
+    "nlp-mae-below": lambda _m, _d: [("exceeds", probe(je, "final") - probe("mae", "depth3"), 3.0) for je in BOTH],
+    "inter-mae": lambda _m, _d: [("exceeds", over_final("mae", pair_of("mae")), 1.0)],
+    "inter-je-null": lambda _m, _d: [("equivalent", over_final(je, pair_of(je)), 0.5) for je in BOTH],
+    "wide-control": lambda _m, _d: [("equivalent", over_final(model, "final+11"), 0.3) for model in (*BOTH, "mae")],
+    "all-mae": lambda _m, _d: [
+        ("exceeds", over_final("mae", "all"), 1.5),
+        ("exceeds", probe("mae", "all") - probe("mae", pair_of("mae")), 0.0),
+    ],
+    "all-je-drop": lambda _m, _d: [("below", over_final(je, "all"), 0.0) for je in BOTH],
 }
 
 
@@ -274,10 +328,11 @@ def test_a_claim_compares_what_its_reading_says(id: str, seed: int, monkeypatch:
 
 ASKS = {
     "difference": {"je-rec-low", "early-onset", "je-late-drop", "rec-quarter", "type-order"}
-    | {"knn-diverge", "knn-cls", "knn-gap-closer"},
+    | {"knn-diverge", "knn-cls", "knn-gap-closer", "lp-order", "nlp-mae-below"},
     "level": {"je-je-high", "attn-nil"},
     "match": {"je-diag"},
-    "trait": {"knn-decline", "knn-je-full", "cka-stable"},
+    "trait": {"knn-decline", "knn-je-full", "cka-stable", "nlp-je-small", "nlp-je-flat", "nlp-mae-gain"}
+    | {"inter-mae", "inter-je-null", "wide-control", "all-mae", "all-je-drop"},
 }
 BLOCKS = {"je-je-high": (0, 8), "attn-nil": (0, 8), "je-diag": (0, 8), "early-onset": (0, 3)}
 

@@ -20,6 +20,7 @@ from harness.evidence.claim import Reading
 from harness.evidence.decide import Decision, all_of
 from harness.evidence.instrument import Instrument
 from harness.evidence.panel import Panel
+from harness.evidence.probes import MeasuredProbes, ProbeAccuracy, Probes
 from harness.evidence.similarity import BLOCKS, HI, Neighbourhoods, Pair, Sweep
 
 JE, REC, UNTRAINED, SUPERVISED = ["moco_v3", "dino"], ["mae"], ["random", "random_learned"], "supervised"
@@ -30,7 +31,7 @@ MODELS = [*METHOD, *UNTRAINED, SUPERVISED]
 
 MINIBATCHES, PAIRS = 32, 496  # pairs of images in a minibatch of 32
 SUBSETS, WIDER = 16, 2016  # and in a subset of 64
-IMAGES, QUERIES, CLASSES = 400, 4000, 10
+IMAGES, QUERIES, PROBED, CLASSES = 400, 4000, 20_000, 10
 
 # Half the depth is at 5.5; MAE runs through the first half of JE's depth in its first three blocks (Fig. 1).
 JE_DEPTH = np.arange(12.0)
@@ -154,6 +155,23 @@ def knn(model: str) -> Accuracy:
 
 
 @cache
+def probe_accuracy(model: str) -> ProbeAccuracy:
+    """Probes as Table 1, Figs. 5 and 6 have them: MAE gains by a block, by all of them and by depth, JE models hardly any."""
+    method = METHOD.get(model)
+    final = {"moco_v3": 76.3, "dino": 77.8, "mae": 67.7}.get(method or "", 30.0)
+    rec = method in REC
+    gains = {"final": 0.0, "all": 2.4 if rec else -0.8, "depth2": 0.6 if rec else 0.3}
+    gains |= {"depth3": 1.4 if rec else 0.2, "depth4": 1.2 if rec else 0.1, "depth5": 1.0 if rec else 0.0}
+    gains |= {f"final+{i}": (1.8 if i == 7 else 0.5) if rec else 0.1 for i in range(11)} | {"final+11": 0.0}
+    # The same images are easy for all probes of a model, and nearly the same for all models.
+    ease = np.random.default_rng(5).uniform(size=PROBED)
+    own = np.random.default_rng([10, MODELS.index(model)]).normal(scale=0.005, size=PROBED)
+    order = np.argsort(np.argsort(ease + own)) / PROBED
+    right = {name: np.stack([order < (final + more + 0.02 * run) / 100 for run in range(5)]) for name, more in gains.items()}
+    return ProbeAccuracy(right, {name: final + more for name, more in gains.items()}, model, "planted")
+
+
+@cache
 def sweep() -> Sweep:
     """CKA that does not depend on the sizes, and of biased HSIC that does."""
     rng = np.random.default_rng(8)
@@ -173,6 +191,7 @@ class World:
     cls: Callable[[str, str], Any] = field(default=lambda a, b: subsets(a, b, "cls"))
     gap: Callable[[str, str], Any] = field(default=lambda a, b: subsets(a, b, "gap"))
     knn: Callable[[str], Accuracy] = knn
+    probes: Probes = field(default_factory=lambda: MeasuredProbes(probe_accuracy))
     sweep: Sweep = field(default_factory=sweep)
     je: Sequence[str] = tuple(JE)
     rec: Sequence[str] = tuple(REC)
@@ -199,7 +218,13 @@ def on_panel(claim: Callable[..., Any], world: World) -> tuple[Decision, Reading
     def cast(measure: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
         return lambda a, b: measure(reading.player(a), reading.player(b))
 
-    playing = replace(world.remade(cast), knn=lambda model: world.knn(reading.player(model)))
+    probes = world.probes
+    assert isinstance(probes, MeasuredProbes)
+    playing = replace(
+        world.remade(cast),
+        knn=lambda model: world.knn(reading.player(model)),
+        probes=MeasuredProbes(lambda model: probes.of(reading.player(model))),
+    )
 
     def run(cast: Mapping[str, str], margin: float | None, *, bare: bool = False) -> Decision:
         reading.cast, reading.bare = cast, bare

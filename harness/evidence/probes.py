@@ -1,0 +1,162 @@
+"""What probes find, as estimates: measured ones over images and configurations, printed ones over what the paper says of them.
+
+Claims name a point, a model with the features that its probe had: "final", the CLS token after the last block; "pair", that and
+the best other block's; "all"; "wide", the final one joined to itself; "depth2" to "depth5", "deep" the best of those beyond 2.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.params import nearest
+from harness.artifacts.store import Arrays
+from harness.artifacts.tables import unpack
+from harness.evidence.estimate import Estimate, FloatArray, bootstrap_counts
+from harness.evidence.published import Published
+from harness.evidence.similarity import BLOCKS, DRAWS, HI, SEED
+
+Point = tuple[str, str]
+
+WIDE = f"final+{HI[-1]}"
+# What is chosen on the hold-out: by the mean accuracy there of the configurations that were then trained anew.
+CHOICES = {"pair": tuple(f"final+{block}" for block in BLOCKS[:-1]), "deep": ("depth3", "depth4", "depth5")}
+# Images whose bootstrap counts are widened to float64 at once (32 MiB of them).
+_BLOCK = 1 << 22
+
+
+class Probes(Protocol):
+    """Top-1 accuracies in percent."""
+
+    def combination(self, factors: Mapping[Point, float]) -> Estimate:
+        """The weighted sum of points."""
+        ...
+
+
+def difference(probes: Probes, one: Point, other: Point) -> Estimate:
+    """One point minus the other, in percentage points."""
+    return probes.combination({one: 1.0, other: -1.0})
+
+
+def gain(probes: Probes, model: str, features: str) -> Estimate:
+    """What a probe of these features has over the linear probe on the final CLS token."""
+    return difference(probes, (model, features), (model, "final"))
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeAccuracy:
+    """Which validation images one model's probes get right.
+
+    right: by feature set, (run, image). holdout: by feature set, the mean share right on the hold-out of the configurations
+    that the runs have. name: the model's. images: digest of the image list; estimates on equal images are paired.
+    Raises InvalidInput when there are no sets, or sets of different shapes.
+    """
+
+    right: Mapping[str, NDArray[np.bool_]]
+    holdout: Mapping[str, float]
+    name: str
+    images: str
+
+    def __post_init__(self) -> None:
+        shapes = {array.shape for array in self.right.values()}
+        if len(shapes) != 1 or set(self.right) != set(self.holdout) or any(len(shape) != 2 for shape in shapes):
+            raise InvalidInput("probes", field="outcomes", seen=sorted(map(str, shapes)), expected="(run, image) of every set")
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, name: str) -> Self:
+        """From a PROBE artifact."""
+        sets, n = unpack(arrays["sets"]), len(arrays["label"])
+        right = np.unpackbits(np.asarray(arrays["right"]), axis=2, count=n).astype(bool)
+        chosen = np.take_along_axis(np.asarray(arrays["holdout"], np.float64), np.asarray(arrays["best"]), axis=1).mean(1)
+        return cls(
+            dict(zip(sets, right, strict=True)), dict(zip(sets, chosen.tolist(), strict=True)), name, arrays.provenance.images
+        )
+
+    def chosen(self, features: str) -> str:
+        """The feature set that a name stands for. Raises InvalidInput with the nearest names for one that was not probed."""
+        if features == "wide":
+            features = WIDE
+        options = [name for name in CHOICES.get(features, (features,)) if name in self.holdout]
+        if not options:
+            known = [*self.holdout, *CHOICES, "wide"]
+            raise InvalidInput(f"probes of {self.name}", field="features", seen=features, expected=nearest(features, known))
+        return max(options, key=lambda name: self.holdout[name])
+
+    def estimate(self, features: str) -> Estimate:
+        """Mean accuracy of the reported runs, resampled over images and, of each feature set by itself, over its runs."""
+        index = list(self.right).index(self.chosen(features))
+        value, draws, without = (part[..., index] for part in self._resampled)
+        n = next(iter(self.right.values())).shape[1]
+        return Estimate(float(value), draws, n, "images", f"{self.images}/images/n={n}/draws={DRAWS}/seed={SEED}", without)
+
+    @cached_property
+    def _resampled(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Accuracy in percent (set,), its draws (draws, set), and what it is without each image (image, set)."""
+        outcomes = 100.0 * np.stack(list(self.right.values())).astype(np.float64)
+        sets, runs, n = outcomes.shape
+        counts, step = bootstrap_counts(SEED, n, DRAWS), max(1, _BLOCK // n)
+        flat = outcomes.reshape(-1, n).T
+        by_run = np.concatenate([counts[i : i + step].astype(np.float64) @ flat / n for i in range(0, DRAWS, step)])
+        weights = np.stack([_run_weights(f"{self.name}/{name}", runs) for name in self.right], axis=1)
+        draws = (by_run.reshape(DRAWS, sets, runs) * weights).sum(2)
+        by_image = outcomes.mean(1)
+        value = by_image.mean(1)
+        return value, draws, ((value[:, None] * n - by_image) / (n - 1)).T
+
+
+def _run_weights(key: str, runs: int) -> FloatArray:
+    """(draws, runs): how much each run counts in each draw, another sample of the runs for every key."""
+    rng = np.random.Generator(np.random.PCG64(zlib.crc32(key.encode())))
+    return rng.multinomial(runs, np.full(runs, 1 / runs), size=DRAWS) / runs
+
+
+@dataclass(frozen=True)
+class MeasuredProbes:
+    """Probes of a profile. of: a model's name to the accuracy of its probes."""
+
+    of: Callable[[str], ProbeAccuracy]
+
+    def combination(self, factors: Mapping[Point, float]) -> Estimate:
+        """The weighted sum of points, paired over the images. Raises InvalidInput for features that were not probed."""
+        parts = [self.of(model).estimate(features) * factor for (model, features), factor in factors.items()]
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return total
+
+
+@dataclass(frozen=True)
+class PrintedProbes:
+    """What the paper prints of its probes: accuracies in Table 1, and the gains of deeper probes in the text."""
+
+    numbers: Published
+
+    def combination(self, factors: Mapping[Point, float]) -> Estimate:
+        """The weighted sum of points, of which what cancels is not counted. Raises InvalidInput for one that is not printed."""
+        terms: dict[str, float] = {}
+        for (model, features), factor in factors.items():
+            for key in self._keys(model, features):
+                terms[key] = terms.get(key, 0.0) + factor
+        return self.numbers.combination({key: factor for key, factor in terms.items() if factor})
+
+    def _keys(self, model: str, features: str) -> list[str]:
+        if features in ("final", "pair", "all"):
+            return [f"table1.{features}.{model}"]
+        # The paper does not say whose of the two gains is whose.
+        gains = {
+            ("moco_v3", "depth2"): "text.depth_2_gain.first_je",
+            ("dino", "depth2"): "text.depth_2_gain.second_je",
+            ("mae", "depth3"): "text.depth_3_gain.mae",
+        }
+        if (model, features) not in gains:
+            raise InvalidInput(
+                "published numbers", field="probe", seen=f"{features} of {model}", expected="one that is printed"
+            )
+        return [f"table1.final.{model}", gains[model, features]]
