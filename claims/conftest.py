@@ -15,8 +15,9 @@ from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.params import Family, Params
 from harness.artifacts.store import Arrays, Schema
-from harness.artifacts.tables import CKA, KNN, PROBE, SIMILARITY, SWEEP, TOKENS
+from harness.artifacts.tables import AGREE, CKA, KNN, PROBE, SIMILARITY, SWEEP, TOKENS
 from harness.evidence.accuracy import Accuracy
+from harness.evidence.agreement import Agreement, Agreements, Answers, MeasuredAnswers, PrintedAnswers
 from harness.evidence.claim import Reading
 from harness.evidence.instrument import Instrument
 from harness.evidence.panel import Panel
@@ -107,6 +108,20 @@ def probes(params: Params, reading: Reading, published: Callable[[str, str], Pub
     if reading.source == "published":
         return PrintedProbes(published("probe", "probes of depth 1 to 5 on frozen CLS tokens"))
     return MeasuredProbes(probe_accuracy_of(params, reading))
+
+
+@pytest.fixture
+def agreements(params: Params, reading: Reading) -> Agreements:
+    """Two models' names to how alike their linear probes rank and answer, seen from the first one."""
+    return agreements_of(params, reading)
+
+
+@pytest.fixture
+def answers(params: Params, reading: Reading, published: Callable[[str, str], Published]) -> Answers:
+    """How often two models' linear probes answer the same, in a profile or as the paper prints it."""
+    if reading.source == "published":
+        return PrintedAnswers(published("agree", "top-1 predictions of each model's linear probe"))
+    return MeasuredAnswers(agreements_of(params, reading))
 
 
 @pytest.fixture
@@ -229,6 +244,17 @@ def probe_accuracy_of(params: Params, reading: Reading) -> Callable[[str], Probe
     return accuracy
 
 
+def agreements_of(params: Params, reading: Reading) -> Agreements:
+    """The agreement of two models' linear probes from their artifact."""
+
+    def pair(a: str, b: str) -> Agreement:
+        path, transposed = find(ROOT, params, reading.source, "agree", reading.player(a), reading.player(b))
+        found = Agreement.from_arrays(note(reading, path, AGREE), transposed=transposed)
+        return replace(found, draws=1) if reading.bare else found
+
+    return pair
+
+
 def check(params: Params, source: str, *models: str) -> None:
     """Refuse an unknown profile or model with the nearest name, and a model that has no weights at the profile.
 
@@ -259,7 +285,7 @@ def note(reading: Reading, path: Path, schema: Schema) -> Arrays:
     return arrays
 
 
-_SCHEMAS = {schema.kind: schema for schema in (CKA, SIMILARITY, KNN, PROBE, SWEEP)}
+_SCHEMAS = {schema.kind: schema for schema in (AGREE, CKA, SIMILARITY, KNN, PROBE, SWEEP)}
 
 
 @lru_cache(maxsize=32)

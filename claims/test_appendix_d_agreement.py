@@ -1,19 +1,14 @@
-"""Appendix D: how often two models predict the same class."""
+"""Appendix D: how alike the probes of two models rank the classes, and how often they predict the same one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import permutations
+from typing import Any
 
-import pytest
-
+from harness.evidence.agreement import Agreements, Answers, Subset
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision, exceeds
-from harness.evidence.published import Published
-
-
-@pytest.fixture
-def agreement(published: Callable[[str, str], Published]) -> Published:
-    return published("probe", "top-1 predictions of each model's linear probe")
 
 
 @claim(
@@ -25,13 +20,44 @@ def agreement(published: Callable[[str, str], Published]) -> Published:
     "predictions, over the largest share that accuracies so far apart allow: 1 minus their difference",
     margin=0.02,
     published="numbers",
+    asks="difference",
 )
-def test_je_models_agree_most(agreement: Published, margin: float) -> list[Decision]:
-    def ceiling(a: str, b: str) -> float:
-        # Its own rounding is a hundredth of a point, that of F1 half a point.
-        a_top1, b_top1 = (agreement.number(f"table1.final.{model}").value / 100 for model in (a, b))
-        return 1 - abs(a_top1 - b_top1)
+def test_je_models_agree_most(answers: Answers, margin: float) -> list[Decision]:
+    near, far = ("dino", "moco_v3"), ("mae", "moco_v3")
+    return [exceeds(answers.gap(near, far, matched=matched), margin) for matched in (False, True)]
 
-    near, far = "appendix_d.f1.dino_moco_v3", "appendix_d.f1.mae_moco_v3"
-    matched = agreement.combination({near: 1 / ceiling("dino", "moco_v3"), far: -1 / ceiling("mae", "moco_v3")})
-    return [exceeds(agreement.difference(near, far), margin), exceeds(matched, margin)]
+
+def _rank_alike(k: int, subset: Subset, statement: str) -> Callable[..., Any]:
+    whose = {"all": "all images", "right": "images that the first gets right", "wrong": "images that the first gets wrong"}
+
+    @claim(
+        f"tau-{subset}-{k}",
+        where="D, Fig. A4",
+        statement=statement,
+        reading=f"tau-b of the {k} most likely classes of linear probes over {whose[subset]}: each JE model with the other JE "
+        "model minus with MAE; and the same beyond what accuracies and confusions by class give; direction alone",
+        margin=0.0,
+        asks="difference",
+    )
+    def test(agreements: Agreements, je: Sequence[str], rec: Sequence[str], margin: float) -> list[Decision]:
+        triples = [(one, other, far) for one, other in permutations(je, 2) for far in rec]
+        plain = [agreements(one, near).alike(k, subset) - agreements(one, far).alike(k, subset) for one, near, far in triples]
+        beyond = [
+            agreements(one, near).beyond_accuracy(k, subset) - agreements(one, far).beyond_accuracy(k, subset)
+            for one, near, far in triples
+        ]
+        return [exceeds(gap, margin) for gap in (*plain, *beyond)]
+
+    return test
+
+
+ALL = "Ranking predictions of MoCo-v3 and DINO are consistently more correlated than those of either and MAE."
+RIGHT = "Rankings of MoCo-v3 and DINO are more correlated where predictions are correct."
+WRONG = "Rankings of MoCo-v3 and DINO are more correlated where predictions are wrong: JE models err in similar ways."
+
+test_je_models_rank_five_classes_alike = _rank_alike(5, "all", ALL)
+test_je_models_rank_ten_classes_alike = _rank_alike(10, "all", ALL)
+test_je_models_rank_five_classes_alike_where_right = _rank_alike(5, "right", RIGHT)
+test_je_models_rank_ten_classes_alike_where_right = _rank_alike(10, "right", RIGHT)
+test_je_models_rank_five_classes_alike_where_wrong = _rank_alike(5, "wrong", WRONG)
+test_je_models_rank_ten_classes_alike_where_wrong = _rank_alike(10, "wrong", WRONG)

@@ -20,12 +20,13 @@ STAGES = {
     "compare": ("harness.stages.compare", "run", ("model",)),
     "knn": ("harness.stages.knn", "run", ("model",)),
     "probe": ("harness.stages.probe", "run", ("model",)),
+    "agree": ("harness.stages.agree", "run", ("model",)),
     "pixels": ("harness.stages.knn", "pixels", ()),
     "sweep": ("harness.stages.sweep", "run", ()),
     "report": ("harness.stages.report", "run", ()),
 }
 # Stages without torch have no device.
-_TORCHLESS = ("check", "compare", "report")
+_TORCHLESS = ("agree", "check", "compare", "report")
 
 
 def main(arguments: list[str] | None = None) -> int:

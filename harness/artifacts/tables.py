@@ -14,6 +14,8 @@ from harness.artifacts.store import Column, Schema
 # Layer types in the order of their execution in a block; a block's own output comes last.
 TYPES = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2", "block")
 TOKENS = ("cls", "gap")
+# How many of the most likely classes of two probes are compared (appendix D).
+RANKED = (5, 10)
 
 _TEXT = Column("uint8", ("bytes",), "JSON")
 
@@ -103,6 +105,19 @@ PROBE = Schema(
         "configurations": Column(
             "float64", ("configuration", "field"), "base rate, decay, L1, warm-up and length in epochs", 0
         ),
+    },
+)
+
+AGREE = Schema(
+    "agree",
+    1,
+    {
+        # Tau-b of the 5 and the 10 most likely classes, and where the second model sees other images of the same class.
+        "tau": Column("float32", ("k", "image"), "tau-b", -1, 1),
+        "chance": Column("float32", ("k", "image"), "tau-b", -1, 1),
+        "label": Column("int16", ("image",), "class", 0),
+        "answer_a": Column("int16", ("image",), "class", 0),
+        "answer_b": Column("int16", ("image",), "class", 0),
     },
 )
 

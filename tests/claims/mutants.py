@@ -46,6 +46,8 @@ WORDS = {
     "dino": ["mae"],
     "cls": ["gap"],
     "gap": ["cls"],
+    "right": ["wrong", "all"],
+    "wrong": ["right", "all"],
     "final": ["gap", "depth2"],
     "depth2": ["depth3", "final"],
     "depth3": ["depth2", "deep"],

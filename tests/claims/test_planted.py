@@ -13,6 +13,7 @@ import pytest
 import worlds
 from worlds import World, judge, pair
 
+from harness.evidence.agreement import Agreement, MeasuredAnswers
 from harness.evidence.decide import State
 from harness.evidence.probes import MeasuredProbes, ProbeAccuracy
 from harness.evidence.similarity import Neighbourhoods, Pair
@@ -25,7 +26,13 @@ def renamed(names: dict[str, str]) -> World:
     world = World()
     told = world.remade(lambda measure: lambda a, b: measure(names.get(a, a), names.get(b, b)))
     probes = MeasuredProbes(lambda model: worlds.probe_accuracy(names.get(model, model)))
-    return replace(told, knn=lambda model: world.knn(names.get(model, model)), probes=probes)
+    told = replace(told, knn=lambda model: world.knn(names.get(model, model)), probes=probes)
+    return with_agreements(told, lambda a, b: worlds.agreement(names.get(a, a), names.get(b, b)))
+
+
+def with_agreements(world: World, agreements: Callable[[str, str], Agreement]) -> World:
+    """The world with another agreement of every two models."""
+    return replace(world, agreements=agreements, answers=MeasuredAnswers(agreements))
 
 
 def permuted() -> World:
@@ -109,6 +116,16 @@ def more(points: float, *sets: str) -> World:
     return probes(inject)
 
 
+def by_class_alone() -> World:
+    """O: rankings that agree in what accuracies and confusions by class give, and in nothing else."""
+
+    def changed(a: str, b: str) -> Agreement:
+        found = worlds.agreement(a, b)
+        return replace(found, chance=found.tau - np.random.default_rng(0).normal(scale=0.01, size=found.tau.shape))
+
+    return with_agreements(World(), changed)
+
+
 def same_as(source: str, *sets: str) -> World:
     """O: these feature sets replaced by another."""
     return probes(lambda right: right | {name: right[source] for name in sets})
@@ -158,6 +175,12 @@ CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
     "wide-control": {"block 7 of MAE": lambda: same_as("final+7", "final+11")},
     "all-mae": {"Q": lambda: same_as("final", "all")},
     "all-je-drop": {"Q": lambda: same_as("final", "all")},
+    **{
+        f"tau-{subset}-{k}": {"S": lambda: renamed(SWAPPED), "by class alone": by_class_alone}
+        for subset in ("all", "right", "wrong")
+        for k in (5, 10)
+    },
+    "f1": {"S": lambda: renamed(SWAPPED)},
     "flip-cause": {},
 }
 
@@ -171,7 +194,7 @@ TRAINED_LIKE = {
 }
 
 # Claims that no similarity decides.
-ACCURACY = ("knn-", "cka-", "flip-", "lp-", "nlp-", "inter-", "wide-", "all-")
+ACCURACY = ("knn-", "cka-", "flip-", "lp-", "nlp-", "inter-", "wide-", "all-", "tau-", "f1")
 
 # Where no intervention, or nothing at all, was measured, a claim cannot be planted.
 WITHOUT_EVIDENCE = {"flip-cause"}

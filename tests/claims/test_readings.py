@@ -20,6 +20,7 @@ from worlds import World
 
 from harness.artifacts.tables import TYPES
 from harness.evidence.accuracy import Accuracy
+from harness.evidence.agreement import Agreement, MeasuredAnswers
 from harness.evidence.probes import MeasuredProbes, ProbeAccuracy
 from harness.evidence.similarity import Neighbourhoods, Pair, Sweep
 
@@ -74,6 +75,16 @@ def probed(model: str) -> ProbeAccuracy:
 
 
 @cache
+def agreement(a: str, b: str) -> Agreement:
+    """Random agreement, other answers of every model."""
+    i, j = sorted((NAMES.index(a), NAMES.index(b)))
+    rng = np.random.default_rng([12, i, j])
+    tau, chance = rng.uniform(-1, 1, (2, 2, IMAGES))
+    answers = [np.random.default_rng([13, NAMES.index(name)]).integers(3, size=IMAGES) for name in (a, b)]
+    return Agreement(tau, chance, np.arange(IMAGES) % 3, *answers, "random")
+
+
+@cache
 def sweep() -> Sweep:
     rng = np.random.default_rng(3)
     return Sweep(*(rng.uniform(0, 1, (8, sizes, 5)) for sizes in (4, 4, 3)), "random")
@@ -88,6 +99,8 @@ WORLD = replace(
     gap=lambda a, b: pair(a, b, 1),
     knn=votes,
     probes=MeasuredProbes(probed),
+    agreements=agreement,
+    answers=MeasuredAnswers(agreement),
     sweep=sweep(),
 )
 
@@ -226,6 +239,30 @@ def deep(model: str) -> str:
 
 BOTH = ("moco_v3", "dino")
 
+
+def ranked(one: str, other: str, row: int, subset: str, beyond: bool) -> float:
+    """Mean tau-b, or its excess over chance, over the images that the first model gets right or wrong."""
+    found = agreement(one, other)
+    values = found.tau[row] - (found.chance[row] if beyond else 0)
+    right = found.answer == np.arange(IMAGES) % 3
+    return float(values[{"all": right | True, "right": right, "wrong": ~right}[subset]].mean())
+
+
+def ranks(subset: str, row: int) -> list[Told]:
+    return [
+        ("exceeds", ranked(a, b, row, subset, beyond) - ranked(a, "mae", row, subset, beyond), 0.0)
+        for beyond in (False, True)
+        for a, b in (("moco_v3", "dino"), ("dino", "moco_v3"))
+    ]
+
+
+def same(one: str, *, matched: bool) -> float:
+    found = agreement(one, "moco_v3")
+    label = np.arange(IMAGES) % 3
+    accuracies = [float((answer == label).mean()) for answer in (found.answer, found.other)]
+    return float((found.answer == found.other).mean()) / (1 - abs(accuracies[0] - accuracies[1]) if matched else 1)
+
+
 READINGS: dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]] = {
     "je-je-high": lambda m, _: [
         ("exceeds", diagonal(m(*names), 0, 8), 0.6) for names in (("moco_v3", "dino"), ("random", "random_learned"))
@@ -259,6 +296,12 @@ READINGS: dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]] = {
     "knn-cls": lambda _m, _d: [("exceeds", gathered(one) - gathered("mae"), 2.0) for one in ("moco_v3", "dino")],
     "knn-gap-closer": lambda _m, _d: [("exceeds", in_cls(one), 0.0) for one in ("moco_v3", "dino")],
     "cka-stable": lambda _m, _d: changes(),
+    **{
+        f"tau-{subset}-{k}": lambda _m, _d, subset=subset, row=row: ranks(subset, row)
+        for subset in ("all", "right", "wrong")
+        for row, k in enumerate((5, 10))
+    },
+    "f1": lambda _m, _d: [("exceeds", same("dino", matched=m) - same("mae", matched=m), 0.02) for m in (False, True)],
     "lp-order": lambda _m, _d: [("exceeds", probe(je, "final") - probe("mae", "final"), 5.0) for je in BOTH],
     "nlp-je-small": lambda _m, _d: [("below", over_final(je, "depth2"), 0.75) for je in BOTH],
     "nlp-je-flat": lambda _m, _d: [("below", probe(je, deep(je)) - probe(je, "depth2"), 0.2) for je in BOTH],
@@ -328,7 +371,8 @@ def test_a_claim_compares_what_its_reading_says(id: str, seed: int, monkeypatch:
 
 ASKS = {
     "difference": {"je-rec-low", "early-onset", "je-late-drop", "rec-quarter", "type-order"}
-    | {"knn-diverge", "knn-cls", "knn-gap-closer", "lp-order", "nlp-mae-below"},
+    | {"knn-diverge", "knn-cls", "knn-gap-closer", "lp-order", "nlp-mae-below", "f1"}
+    | {f"tau-{subset}-{k}" for subset in ("all", "right", "wrong") for k in (5, 10)},
     "level": {"je-je-high", "attn-nil"},
     "match": {"je-diag"},
     "trait": {"knn-decline", "knn-je-full", "cka-stable", "nlp-je-small", "nlp-je-flat", "nlp-mae-gain"}

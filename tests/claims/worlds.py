@@ -16,6 +16,7 @@ import numpy as np
 
 from harness.artifacts.tables import TYPES
 from harness.evidence.accuracy import Accuracy
+from harness.evidence.agreement import Agreement, Agreements, Answers, MeasuredAnswers
 from harness.evidence.claim import Reading
 from harness.evidence.decide import Decision, all_of
 from harness.evidence.instrument import Instrument
@@ -172,6 +173,24 @@ def probe_accuracy(model: str) -> ProbeAccuracy:
 
 
 @cache
+def agreement(a: str, b: str) -> Agreement:
+    """Rankings of JE models are alike, those of MAE less, beyond what accuracy gives; runs of one method are like JE models."""
+    rng = np.random.default_rng([11, *sorted((MODELS.index(a), MODELS.index(b)))])
+    method = [METHOD.get(name) for name in (a, b)]
+    near = None not in method and (method[0] == method[1] or "mae" not in method)
+    level = 0.7 if near else 0.4 if None not in method else 0.1
+    tau = np.clip(level + rng.normal(scale=0.2, size=(2, IMAGES)), -1, 1)
+    ease = np.random.default_rng(5).uniform(size=(3, IMAGES))
+    label = np.arange(IMAGES) % CLASSES
+    # Where an image is hard, models of one kind give the same wrong answer.
+    answers = []
+    for name in method:
+        wrong = (label + 1 + (name == "mae")) % CLASSES
+        answers.append(np.where(ease[0] < {"mae": 0.6}.get(name or "", 0.75), label, wrong))
+    return Agreement(tau, np.full((2, IMAGES), 0.05), label, answers[0], answers[1], "planted")
+
+
+@cache
 def sweep() -> Sweep:
     """CKA that does not depend on the sizes, and of biased HSIC that does."""
     rng = np.random.default_rng(8)
@@ -192,6 +211,8 @@ class World:
     gap: Callable[[str, str], Any] = field(default=lambda a, b: subsets(a, b, "gap"))
     knn: Callable[[str], Accuracy] = knn
     probes: Probes = field(default_factory=lambda: MeasuredProbes(probe_accuracy))
+    agreements: Agreements = agreement
+    answers: Answers = field(default_factory=lambda: MeasuredAnswers(agreement))
     sweep: Sweep = field(default_factory=sweep)
     je: Sequence[str] = tuple(JE)
     rec: Sequence[str] = tuple(REC)
@@ -224,6 +245,8 @@ def on_panel(claim: Callable[..., Any], world: World) -> tuple[Decision, Reading
         world.remade(cast),
         knn=lambda model: world.knn(reading.player(model)),
         probes=MeasuredProbes(lambda model: probes.of(reading.player(model))),
+        agreements=cast(world.agreements),
+        answers=MeasuredAnswers(cast(world.agreements)),
     )
 
     def run(cast: Mapping[str, str], margin: float | None, *, bare: bool = False) -> Decision:

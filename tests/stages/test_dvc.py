@@ -45,10 +45,11 @@ def test_every_artifact_that_a_stage_depends_on_is_made_by_a_stage() -> None:
                 assert general in made | folders, dep
 
 
-def test_a_comparison_depends_on_the_bank_of_every_reference() -> None:
+@pytest.mark.parametrize(("stage", "kind"), [("compare", "banks"), ("agree", "probes")])
+def test_a_comparison_depends_on_every_reference(stage: str, kind: str) -> None:
     references = params.load(ROOT / "params.yaml").references
-    declared = [dep for dep in DVC["stages"]["compare"]["deps"] if "references" in dep]
-    assert declared == [f"artifacts/${{item.p}}/banks/${{references[{i}]}}.safetensors" for i in range(len(references))]
+    declared = [dep for dep in DVC["stages"][stage]["deps"] if "references" in dep]
+    assert declared == [f"artifacts/${{item.p}}/{kind}/${{references[{i}]}}.safetensors" for i in range(len(references))]
 
 
 def test_whatever_depends_on_no_other_stage_waits_for_the_parameters_to_be_checked() -> None:

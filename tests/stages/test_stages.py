@@ -17,7 +17,7 @@ from harness.data import images as image_lists
 from harness.maths import cka
 from harness.models import checkpoint
 from harness.models.build import build, normaliser
-from harness.stages import compare, extract, knn, probe, report, sweep, weights
+from harness.stages import agree, compare, extract, knn, probe, report, sweep, weights
 from harness.stages.place import Place
 
 
@@ -42,6 +42,7 @@ def network(place: Place, model: str) -> torch.nn.Module:
         (lambda p: compare.run(p, "two"), ["cka/two/one.safetensors", "similarity/two/one.safetensors"]),
         (lambda p: knn.run(p, "one"), ["knn/one.safetensors"]),
         (lambda p: probe.run(p, "one"), ["probes/one.safetensors"]),
+        (lambda p: [probe.run(p, m) for m in ("one", "two")] + [agree.run(p, "two")], ["agree/two/one.safetensors"]),
         (lambda p: knn.pixels(p), ["pixels.safetensors"]),
         (lambda p: sweep.run(p), ["sweep.safetensors"]),
     ],

@@ -1,0 +1,53 @@
+"""Agree: how alike a model's and the references' linear probes rank the classes of each validation image (appendix D)."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from harness.artifacts import store
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.tables import AGREE, PROBE, RANKED
+from harness.maths.agreement import shifted_within_class, tau_b
+from harness.stages.place import Place
+
+# Images of the same class that take the place of each in the second model: the mean over them is what class alone gives.
+SHIFTS = 4
+
+
+def run(place: Place, model: str) -> None:
+    """Make agree/<model>/<reference> for each reference that the model is compared with."""
+    own = store.read_arrays(place.path("probes", model), PROBE)
+    for reference in tqdm(place.params.compared(model, place.profile), desc=model, disable=not sys.stderr.isatty()):
+        other = store.read_arrays(place.path("probes", reference), PROBE)
+        if own.provenance.images != other.provenance.images:
+            seen = f"{model} saw {own.provenance.images[:12]}, {reference} saw {other.provenance.images[:12]}"
+            raise InvalidInput("agree", field="image lists", seen=seen, expected="one list", next_step="run dvc repro")
+        inputs = {f"probes/{name}": arrays.sha256 for name, arrays in ((model, own), (reference, other))}
+        provenance = place.provenance(__name__, [SHIFTS], images=own.provenance.images, inputs=inputs)
+        store.write_arrays(place.path("agree", model, reference), AGREE, agreement(own, other), provenance)
+
+
+def agreement(a: store.Arrays, b: store.Arrays) -> dict[str, NDArray[np.generic]]:
+    """The columns of an agreement artifact, of two models' probes on the same images."""
+    label = np.asarray(a["label"])
+    tops = [np.asarray(arrays["top"]) for arrays in (a, b)]
+    others = [shifted_within_class(label, by) for by in range(1, SHIFTS + 1)]
+    if tops[0].shape[1] < max(RANKED):
+        seen = f"{tops[0].shape[1]} classes ranked"
+        raise InvalidInput("agree", field="rankings", seen=seen, expected=f"{max(RANKED)}: fewer classes rank too little")
+    tau, chance = [], []
+    for k in RANKED:
+        one, two = (np.ascontiguousarray(top[:, :k]) for top in tops)
+        tau.append(tau_b(one, two))
+        chance.append(np.mean([tau_b(one, two[other]) for other in others], axis=0))
+    return {
+        "tau": np.stack(tau).astype(np.float32),
+        "chance": np.stack(chance).astype(np.float32),
+        "label": label,
+        "answer_a": np.ascontiguousarray(tops[0][:, 0]),
+        "answer_b": np.ascontiguousarray(tops[1][:, 0]),
+    }
