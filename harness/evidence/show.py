@@ -67,6 +67,8 @@ def text(record: Record) -> str:
     if record.estimate is not None:
         _, _, *numbers = _row(record)[:6]
         lines.append("  estimate {}, interval {}, margin {}, n = {}".format(*numbers))
+    if record.instrument:
+        lines.append(f"  instrument: {record.instrument}")
     artifacts = record.provenance.get("artifacts", {})
     lines += [f"  read: {path} {sha[:12]}" for path, sha in artifacts.items()]
     if record.provenance.get("replicates") is not None:

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from harness.artifacts import store
-from harness.artifacts.tables import CKA, CURVE, KNN, PIXELS, TOKENS
+from harness.artifacts.tables import CKA, CURVE, KNN, PIXELS, PROBE, TOKENS, unpack
 from harness.stages.place import Place
 
 
@@ -23,6 +23,7 @@ def run(place: Place) -> None:
     final = knn[knn.depth == "norm"]
     metrics = {
         "knn": {m: {t: row.accuracy for t, row in rows.set_index("features").iterrows()} for m, rows in final.groupby("model")},
+        "probe": _probes(place),
         "knn_pixels": _share(pixels["vote"], pixels["label"]),
         "cka_same_depth": {pair: round(float(np.nanmean(np.diag(matrix))), 4) for pair, matrix in cka.items()},
     }
@@ -44,6 +45,16 @@ def _knn(place: Place) -> pd.DataFrame:
             rows += [{"model": model, "features": name, "depth": d, "accuracy": s} for d, s in zip(depths, shares, strict=True)]
         rows.append({"model": model, "features": "probe", "depth": "norm", "accuracy": _share(arrays["probe"], label)})
     return pd.DataFrame(rows)
+
+
+def _probes(place: Place) -> dict[str, dict[str, float]]:
+    """By model and feature set, the mean accuracy of the reported probes."""
+    out = {}
+    for model in place.params.at(place.profile):
+        arrays = store.read_arrays(place.path("probes", model), PROBE)
+        right = np.unpackbits(np.asarray(arrays["right"]), axis=2, count=len(arrays["label"])).mean((1, 2))
+        out[model] = {name: round(float(share), 4) for name, share in zip(unpack(arrays["sets"]), right, strict=True)}
+    return out
 
 
 def _cka(place: Place) -> dict[str, np.ndarray]:
@@ -74,7 +85,9 @@ def _write(place: Place, name: str, text: str) -> None:
 def _picture(place: Place, knn: pd.DataFrame, cka: dict[str, np.ndarray]) -> bytes:
     """Heat maps of CKA between the pre-trained references, and k-NN accuracy by block."""
     there = place.params.at(place.profile)
-    trained = [m for m in place.params.references if m in there and place.params.model(m).family in ("je", "rec")]
+    known = {m: place.params.model(m) for m in place.params.references if m in there}
+    # Of several pre-training runs the first.
+    trained = [m for m, entry in known.items() if entry.family in ("je", "rec") and entry.replicate_of is None]
     shown = [pair for pair in cka if set(pair.split("-")) <= set(trained)][:3] or list(cka)[:3]
     with mpl.rc_context({"font.size": 8, "svg.hashsalt": "report"}):
         figure = Figure(figsize=(4 + 2.4 * len(shown), 2.9), layout="constrained")

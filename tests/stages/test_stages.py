@@ -271,6 +271,7 @@ def test_the_report_gathers_every_model(tiny: Place) -> None:
     prepare(tiny, *models)
     for model in models:
         knn.run(tiny, model)
+        probe.run(tiny, model)
         compare.run(tiny, model)
     knn.pixels(tiny)
     report.run(tiny)
