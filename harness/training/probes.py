@@ -67,7 +67,9 @@ class Probes(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(n, d) to logits (n, h, classes)."""
         x = self.norm(features)
-        y = (x @ self.weights[0].flatten(0, 1).T).unflatten(1, (self.heads, -1)) + self.biases[0]
+        # Heads lie innermost in memory: over ten classes a softmax along the rows would not be vectorised.
+        stacked = self.weights[0].transpose(0, 1).flatten(0, 1)
+        y = torch.addmm(self.biases[0].T.flatten(), x, stacked.T).unflatten(1, (-1, self.heads)).transpose(1, 2)
         for norm, weight, bias in zip(self.norms, self.weights[1:], self.biases[1:], strict=True):
             y = F.relu(norm(y.flatten(1))).unflatten(1, (self.heads, -1))
             y = torch.baddbmm(bias[:, None], y.transpose(0, 1), weight.mT).transpose(0, 1)
@@ -175,11 +177,8 @@ def fit(
         for i in range(per_epoch):
             chosen = shuffled[i * batch : (i + 1) * batch]
             logits = probes(features[chosen])
-            target = labels[chosen, None].expand(-1, len(active)).flatten()
-            # The sum of the heads' own losses: each head's gradient is that of its own.
-            loss = F.cross_entropy(logits.flatten(0, 1), target, reduction="sum") / batch
             probes.zero_grad(set_to_none=True)
-            loss.backward()
+            logits.backward(_loss_gradient(logits.detach(), labels[chosen]))
             now = [_rate(configurations[j], epoch * per_epoch + i, per_epoch, batch) for j in active.tolist()]
             optimiser.step(probes, first.new_tensor(now))
         ended = lengths[active] == epoch + 1
@@ -191,6 +190,15 @@ def fit(
                 optimiser = optimiser.part(going, len(active))
                 probes, active = probes.part(going), active[going]
     return Fitted(groups, torch.cat(order))
+
+
+def _loss_gradient(logits: Tensor, labels: Tensor) -> Tensor:
+    """Gradient of each head's own mean cross-entropy by its logits, (n, h, classes)."""
+    share = logits.transpose(1, 2).contiguous()
+    share.sub_(share.amax(1, keepdim=True)).exp_()
+    share.div_(share.sum(1, keepdim=True))
+    share[torch.arange(len(labels), device=labels.device), labels] -= 1
+    return share.div_(len(labels)).transpose(1, 2)
 
 
 def _rate(configuration: Configuration, step: int, per_epoch: int, batch: int) -> float:

@@ -8,7 +8,7 @@ import sys
 
 import torch
 
-from tests.bench import claims, layer_pairs, neighbours
+from tests.bench import claims, layer_pairs, neighbours, probes
 from tests.bench.measure import interleaved, peak_here, peak_of, table
 
 ITEMS = {
@@ -17,6 +17,8 @@ ITEMS = {
     "product": lambda _: layer_pairs.product(),
     "knn": lambda _: neighbours.item(8192, 2048, 64),
     "knn_large": lambda a: neighbours.item(*a.knn_large),
+    "probes": lambda _: probes.item(2048, 64),
+    "probes_wide": lambda _: probes.item(2048, 832),
     "claims": lambda _: claims.item(),
 }
 
