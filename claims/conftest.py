@@ -20,11 +20,13 @@ from harness.evidence.accuracy import Accuracy
 from harness.evidence.agreement import Agreement, Agreements, Answers, MeasuredAnswers, PrintedAnswers
 from harness.evidence.claim import Reading
 from harness.evidence.instrument import Instrument
+from harness.evidence.neighbourhoods import Neighbourhoods
+from harness.evidence.pair import Measure, Pair, Pairs
 from harness.evidence.panel import Panel
 from harness.evidence.probes import MeasuredProbes, PrintedProbes, ProbeAccuracy, Probes
 from harness.evidence.published import Published
 from harness.evidence.published import load as load_published
-from harness.evidence.similarity import Measure, Neighbourhoods, Pair, Pairs, Sweep
+from harness.evidence.sweep import Sweep
 
 # Relative, so that verdicts read the same in every checkout.
 ROOT = Path(os.path.relpath(Path(__file__).resolve().parent.parent))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision, below, witnessed
-from harness.evidence.similarity import Sweep
+from harness.evidence.sweep import Sweep
 
 
 @claim(

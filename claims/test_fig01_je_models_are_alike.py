@@ -8,7 +8,8 @@ from itertools import combinations, permutations
 from harness.evidence.again import again
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision, all_of, controlled, exceeds
-from harness.evidence.similarity import BLOCKS, HI, LO, MID, Measure, Pairs
+from harness.evidence.pair import Measure, Pairs
+from harness.evidence.resampling import BLOCKS, HI, LO, MID
 
 UNTRAINED = "untrained networks"
 

@@ -8,7 +8,8 @@ from itertools import combinations
 from harness.evidence.again import again
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision, all_of, below, controlled, exceeds, witnessed
-from harness.evidence.similarity import LO, MID, Pair, Pairs
+from harness.evidence.pair import Pair, Pairs
+from harness.evidence.resampling import LO, MID
 
 
 @claim(

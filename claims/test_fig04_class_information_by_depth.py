@@ -12,7 +12,7 @@ from harness.evidence.accuracy import Accuracy
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision, equivalent, exceeds
 from harness.evidence.estimate import Estimate, mean
-from harness.evidence.similarity import HI, LO
+from harness.evidence.resampling import HI, LO
 
 Knn = Callable[[str], Accuracy]
 LAST = HI[-1]

@@ -13,7 +13,7 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TOKENS
 from harness.evidence.estimate import Estimate, FloatArray, bootstrap_counts
-from harness.evidence.similarity import BLOCKS, DRAWS, SEED
+from harness.evidence.resampling import BLOCKS, DRAWS, SEED
 
 # Images whose bootstrap counts are widened to float64 at once (32 MiB of them).
 _BLOCK = 1 << 22

@@ -14,7 +14,7 @@ from harness.artifacts.store import Arrays
 from harness.artifacts.tables import RANKED
 from harness.evidence.estimate import Estimate, FloatArray
 from harness.evidence.published import Published
-from harness.evidence.similarity import DRAWS, SEED
+from harness.evidence.resampling import DRAWS, SEED
 
 Subset = Literal["all", "right", "wrong"]
 

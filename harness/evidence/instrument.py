@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from harness.artifacts.tables import TOKENS
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.estimate import Estimate, mean
-from harness.evidence.similarity import BLOCKS, Measure
+from harness.evidence.pair import Measure
+from harness.evidence.resampling import BLOCKS
 
 # A trained model's best block gains at least so many points over an untrained network's, and labels teach at least so much.
 GAIN, TAUGHT = 5.0, 90.0

@@ -21,7 +21,7 @@ from harness.artifacts.store import Arrays
 from harness.artifacts.tables import unpack
 from harness.evidence.estimate import Estimate, FloatArray, bootstrap_counts
 from harness.evidence.published import Published
-from harness.evidence.similarity import BLOCKS, DRAWS, HI, SEED
+from harness.evidence.resampling import BLOCKS, DRAWS, HI, SEED
 
 Point = tuple[str, str]
 

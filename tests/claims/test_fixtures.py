@@ -15,7 +15,7 @@ from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.provenance import Provenance
 from harness.artifacts.tables import CKA, KNN, PROBE, SIMILARITY, SWEEP, TYPES, pack
 from harness.evidence.claim import Reading
-from harness.evidence.similarity import BLOCKS, DRAWS
+from harness.evidence.resampling import BLOCKS, DRAWS
 
 PROJECT = Path(__file__).parents[2]
 

@@ -23,7 +23,8 @@ from harness.artifacts.store import Arrays
 from harness.artifacts.tables import BANK
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.decide import State
-from harness.evidence.similarity import Neighbourhoods, Pair
+from harness.evidence.neighbourhoods import Neighbourhoods
+from harness.evidence.pair import Pair
 from harness.stages import compare, extract, knn, weights
 from harness.stages.place import Place
 

@@ -15,8 +15,9 @@ from worlds import World, judge, pair
 
 from harness.evidence.agreement import Agreement, MeasuredAnswers
 from harness.evidence.decide import State
+from harness.evidence.neighbourhoods import Neighbourhoods
+from harness.evidence.pair import Pair
 from harness.evidence.probes import MeasuredProbes, ProbeAccuracy
-from harness.evidence.similarity import Neighbourhoods, Pair
 
 CLAIMS = Path(__file__).parents[2] / "claims"
 

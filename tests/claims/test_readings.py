@@ -21,8 +21,10 @@ from worlds import World
 from harness.artifacts.tables import TYPES
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.agreement import Agreement, MeasuredAnswers
+from harness.evidence.neighbourhoods import Neighbourhoods
+from harness.evidence.pair import Pair
 from harness.evidence.probes import MeasuredProbes, ProbeAccuracy
-from harness.evidence.similarity import Neighbourhoods, Pair, Sweep
+from harness.evidence.sweep import Sweep
 
 NAMES = ["moco_v3", "dino", "mae", "random", "random_learned"]
 QKV, NORM, FC = TYPES.index("attn.qkv"), TYPES.index("norm1"), TYPES.index("mlp.fc1")

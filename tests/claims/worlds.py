@@ -20,9 +20,12 @@ from harness.evidence.agreement import Agreement, Agreements, Answers, MeasuredA
 from harness.evidence.claim import Reading
 from harness.evidence.decide import Decision, all_of
 from harness.evidence.instrument import Instrument
+from harness.evidence.neighbourhoods import Neighbourhoods
+from harness.evidence.pair import Pair
 from harness.evidence.panel import Panel
 from harness.evidence.probes import MeasuredProbes, ProbeAccuracy, Probes
-from harness.evidence.similarity import BLOCKS, HI, Neighbourhoods, Pair, Sweep
+from harness.evidence.resampling import BLOCKS, HI
+from harness.evidence.sweep import Sweep
 
 JE, REC, UNTRAINED, SUPERVISED = ["moco_v3", "dino"], ["mae"], ["random", "random_learned"], "supervised"
 # Three pre-training runs of each method.

@@ -11,7 +11,7 @@ from harness.artifacts.store import Arrays
 from harness.evidence import accuracy as module
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.estimate import Estimate, bootstrap_counts
-from harness.evidence.similarity import DRAWS, SEED
+from harness.evidence.resampling import DRAWS, SEED
 
 N = 101
 

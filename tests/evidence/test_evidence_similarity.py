@@ -10,7 +10,10 @@ from harness.artifacts.provenance import Provenance
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TYPES, pack
 from harness.evidence.estimate import bootstrap_counts
-from harness.evidence.similarity import BLOCKS, DRAWS, HI, LO, MID, SEED, Neighbourhoods, Pair, Sweep
+from harness.evidence.neighbourhoods import Neighbourhoods
+from harness.evidence.pair import Pair
+from harness.evidence.resampling import BLOCKS, DRAWS, HI, LO, MID, SEED
+from harness.evidence.sweep import Sweep
 from harness.maths.cka import minibatch_cka
 
 K, SIZE = 8, 60

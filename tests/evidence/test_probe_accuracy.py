@@ -15,7 +15,7 @@ from harness.artifacts.tables import pack
 from harness.evidence.estimate import bootstrap_counts
 from harness.evidence.probes import MeasuredProbes, PrintedProbes, ProbeAccuracy, difference, gain
 from harness.evidence.published import load
-from harness.evidence.similarity import DRAWS, SEED
+from harness.evidence.resampling import DRAWS, SEED
 
 SETS = ["final", "final+0", "final+7", "final+11", "all", "depth2", "depth3", "depth5"]
 N = 120

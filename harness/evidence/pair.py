@@ -1,4 +1,4 @@
-"""Similarity of two models' layers, as estimates: minibatch CKA, its second measures, and what it owes to sample sizes.
+"""Similarity of two models' layers, as estimates: minibatch CKA, and CKA over disjoint subsets of the images.
 
 Blocks count from 0. One pair's CKA is resampled once, over all cells, and every estimate of it reduces those draws.
 """
@@ -17,15 +17,7 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TOKENS, TYPES, unpack
 from harness.evidence.estimate import Estimate, FloatArray, bootstrap_counts
-
-# Early, middle and late blocks of a network of twelve; "the last three blocks" (3.1) are the late ones.
-LO, MID, HI = tuple(range(4)), tuple(range(4, 9)), tuple(range(9, 12))
-BLOCKS = LO + MID + HI
-
-DRAWS, SEED = 2000, 0
-
-# One unit in this many chooses the largest of many quantities; choosing needs less precision than judging.
-CHOOSES = 4
+from harness.evidence.resampling import BLOCKS, CHOOSES, DRAWS, SEED
 
 
 class SameDepth(Protocol):
@@ -252,99 +244,6 @@ class Pair:
 # Two models' names to what is known of their similarity.
 Pairs = Callable[[str, str], Pair]
 Measure = Callable[[str, str], SameDepth]
-
-
-@dataclass(frozen=True, eq=False)
-class Neighbourhoods:
-    """Mutual nearest neighbours of two models: share of the neighbours that an image has in common in both.
-
-    share: (block, image) in [0, 1], CLS and GAP averaged, the same block of both models. images: digest of the image list.
-    draws: of the bootstrap.
-    """
-
-    share: FloatArray
-    images: str
-    draws: int = DRAWS
-
-    def __post_init__(self) -> None:
-        if self.share.ndim != 2 or len(self.share) != len(BLOCKS):
-            seen, expected = f"shape {self.share.shape}", f"({len(BLOCKS)} blocks, images)"
-            raise InvalidInput("mutual k-NN", field="share", seen=seen, expected=expected)
-
-    @classmethod
-    def from_arrays(cls, arrays: Arrays) -> Self:
-        """From a SIMILARITY artifact, whose shares are symmetric in the two models."""
-        return cls(np.asarray(arrays["mutual_image"], np.float64).mean(axis=0), arrays.provenance.images)
-
-    def same_depth(self, blocks: Sequence[int] = BLOCKS) -> Estimate:
-        """Mean share over the blocks, resampled over images with their neighbourhoods as they are."""
-        share = self.share[list(blocks)].mean(axis=0)
-        n = len(share)
-        return Estimate.resample(lambda w: w @ share / n, n, seed=SEED, unit="images", key=self.images, draws=self.draws)
-
-
-@dataclass(frozen=True, eq=False)
-class Sweep:
-    """CKA of some layers by minibatch size and by number of images (Fig. A1), on disjoint sets of images.
-
-    batch, biased: (subset, size, layer), biased with the biased HSIC; count: (subset, images, layer). images: their digest.
-    """
-
-    batch: FloatArray
-    biased: FloatArray
-    count: FloatArray
-    images: str
-
-    def __post_init__(self) -> None:
-        for field in ("batch", "biased", "count"):
-            array = getattr(self, field)
-            if array.ndim != 3 or array.shape[1] < 2 or array.shape[::2] != self.batch.shape[::2]:
-                expected = f"(subset, size, layer) = ({len(self.batch)}, 2 or more, {self.batch.shape[-1]})"
-                raise InvalidInput("sweep", field=field, seen=f"shape {array.shape}", expected=expected)
-
-    @classmethod
-    def from_arrays(cls, arrays: Arrays) -> Self:
-        """From a SWEEP artifact."""
-        batch, biased, count = (np.asarray(arrays[name], np.float64) for name in ("batch", "biased", "count"))
-        return cls(batch, biased, count, arrays.provenance.images)
-
-    def of_biased_hsic(self) -> Self:
-        """The control: the minibatch sweep with the biased HSIC, whose CKA must depend on the size."""
-        return replace(self, batch=self.biased)
-
-    def largest_change(self) -> Estimate:
-        """The largest absolute change of CKA against the first size, over layers and sizes, of the mean over subsets."""
-        return self._estimate(lambda means: abs(means).max(axis=1))
-
-    def largest(self) -> tuple[int, float]:
-        """Which change `largest_change` finds on all subsets, as (cell, sign)."""
-        means = self._changes.mean(axis=0)
-        cell = int(abs(means).argmax())
-        return cell, float(np.sign(means[cell]))
-
-    def change(self, cell: int, sign: float) -> Estimate:
-        """The change of one cell, in the direction of the sign."""
-        return self._estimate(lambda means: sign * means[:, cell])
-
-    def split(self) -> tuple[Self, Self]:
-        """Every fourth subset, to choose a change on, and the others, to judge it on."""
-        chooses = np.arange(len(self.batch)) % CHOOSES == 0
-        return self._part(chooses, "choose"), self._part(~chooses, "judge")
-
-    def _part(self, units: NDArray[np.bool_], name: str) -> Self:
-        batch, biased, count = (array[units] for array in (self.batch, self.biased, self.count))
-        return replace(self, batch=batch, biased=biased, count=count, images=f"{self.images}/{name}")
-
-    @property
-    def _changes(self) -> FloatArray:
-        """(subset, change): each layer at each further size, less the same layer at the first size."""
-        change = np.concatenate([(array - array[:, :1])[:, 1:] for array in (self.batch, self.count)], axis=1)
-        return change.reshape(len(change), -1)
-
-    def _estimate(self, reduce: Callable[[FloatArray], FloatArray]) -> Estimate:
-        changes = self._changes
-        n = len(changes)
-        return Estimate.resample(lambda w: reduce(w @ changes / n), n, seed=SEED, unit="subsets", key=self.images, draws=DRAWS)
 
 
 def _undefined(own: FloatArray, dead: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
