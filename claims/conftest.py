@@ -182,16 +182,14 @@ def panel_of(params: Params, source: str) -> Panel:
     supervised = [model for model in there if params.model(model).family == "supervised"]
     anchors = params.of(source).anchors
     instrument = Instrument(measures, accuracy_of(params, reading), runs, untrained, supervised, anchors)
-    return Panel(runs, untrained, instrument)
+    return Panel(instrument)
 
 
 def pairs_of(params: Params, reading: Reading, *, adjusted: bool = False) -> Pairs:
     """CKA of two models from their artifact, net of the pixels if adjusted."""
 
     def pair(a: str, b: str) -> Pair:
-        names = (reading.player(a), reading.player(b))
-        path, transposed = find(ROOT, params, reading.source, "cka", *names)
-        note(reading, path, CKA)
+        path, names, transposed, _ = open_pair(params, reading, CKA, a, b)
         return (_bare_pair if reading.bare else _pair)(path, names, transposed, adjusted)
 
     return pair
@@ -201,8 +199,7 @@ def neighbourhoods_of(params: Params, reading: Reading) -> Measure:
     """The common nearest neighbours of two models from their artifact."""
 
     def shared(a: str, b: str) -> Neighbourhoods:
-        path, _ = find(ROOT, params, reading.source, "similarity", reading.player(a), reading.player(b))
-        found = Neighbourhoods.from_arrays(note(reading, path, SIMILARITY))
+        found = Neighbourhoods.from_arrays(open_pair(params, reading, SIMILARITY, a, b)[-1])
         return replace(found, draws=1) if reading.bare else found
 
     return shared
@@ -212,9 +209,8 @@ def subsets_of(params: Params, reading: Reading, token: str) -> Measure:
     """Debiased CKA of one token's features of two models from their artifact."""
 
     def pair(a: str, b: str) -> Pair:
-        names = (reading.player(a), reading.player(b))
-        path, transposed = find(ROOT, params, reading.source, "similarity", *names)
-        found = Pair.from_subsets(note(reading, path, SIMILARITY), token, names=names, transposed=transposed)
+        _, names, transposed, arrays = open_pair(params, reading, SIMILARITY, a, b)
+        found = Pair.from_subsets(arrays, token, names=names, transposed=transposed)
         return replace(found, draws=1) if reading.bare else found
 
     return pair
@@ -222,39 +218,42 @@ def subsets_of(params: Params, reading: Reading, token: str) -> Measure:
 
 def accuracy_of(params: Params, reading: Reading) -> Callable[[str], Accuracy]:
     """The accuracy of a model's nearest neighbours from its artifact."""
-
-    def accuracy(role: str) -> Accuracy:
-        model = reading.player(role)
-        check(params, reading.source, model)
-        path = ROOT / "artifacts" / reading.source / "knn" / f"{model}.safetensors"
-        note(reading, path, KNN)
-        return _accuracy(path)
-
-    return accuracy
+    return lambda role: _accuracy(open_model(params, reading, KNN, "knn", role)[0])
 
 
 def probe_accuracy_of(params: Params, reading: Reading) -> Callable[[str], ProbeAccuracy]:
     """The accuracy of a model's probes from its artifact."""
-
-    def accuracy(role: str) -> ProbeAccuracy:
-        model = reading.player(role)
-        check(params, reading.source, model)
-        path = ROOT / "artifacts" / reading.source / "probes" / f"{model}.safetensors"
-        note(reading, path, PROBE)
-        return _probes(path, model)
-
-    return accuracy
+    return lambda role: _probes(*open_model(params, reading, PROBE, "probes", role))
 
 
 def agreements_of(params: Params, reading: Reading) -> Agreements:
     """The agreement of two models' linear probes from their artifact."""
 
     def pair(a: str, b: str) -> Agreement:
-        path, transposed = find(ROOT, params, reading.source, "agree", reading.player(a), reading.player(b))
-        found = Agreement.from_arrays(note(reading, path, AGREE), transposed=transposed)
+        _, _, transposed, arrays = open_pair(params, reading, AGREE, a, b)
+        found = Agreement.from_arrays(arrays, transposed=transposed)
         return replace(found, draws=1) if reading.bare else found
 
     return pair
+
+
+def open_model(params: Params, reading: Reading, schema: Schema, folder: str, role: str) -> tuple[Path, str]:
+    """Put down the artifact of the model that plays a role; where it lies, and the model's name."""
+    model = reading.player(role)
+    check(params, reading.source, model)
+    path = ROOT / "artifacts" / reading.source / folder / f"{model}.safetensors"
+    note(reading, path, schema)
+    return path, model
+
+
+def open_pair(params: Params, reading: Reading, schema: Schema, a: str, b: str) -> tuple[Path, tuple[str, str], bool, Arrays]:
+    """Put down the artifact of the models that play two roles; where it lies, their names, whether the second one is its first.
+
+    A pair's artifacts lie in a folder by the name of their kind.
+    """
+    names = (reading.player(a), reading.player(b))
+    path, transposed = find(ROOT, params, reading.source, schema.kind, *names)
+    return path, names, transposed, note(reading, path, schema)
 
 
 def check(params: Params, source: str, *models: str) -> None:

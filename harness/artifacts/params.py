@@ -348,15 +348,11 @@ def _refuse_other_recipe(params: Params, name: str, model: Model, first: Model) 
             differing = sorted(key for key in own.keys() | its.keys() if own.get(key) != its.get(key))
             seen = f"another recipe in {', '.join(differing)}"
             refuse(f"weights.{profile}", seen, f"that of {model.replicate_of} but for the seed")
-    for profile, weights in model.weights.items():
-        seeds = {
-            getattr(params.models[run].weights[profile], "seed", None): run
-            for run in params.replicates(str(model.replicate_of), profile)
-            if run != name
-        }
-        seed = getattr(weights, "seed", None)
-        if seed in seeds:
-            refuse(f"weights.{profile}.seed", f"{seed}, as {seeds[seed]} has", "a seed of its own")
+        runs = (run for run in params.replicates(str(model.replicate_of), profile) if run != name)
+        # Another replicate may be released weights, which have no seed and are refused in their own turn.
+        seeds = {getattr(params.models[run].weights[profile], "seed", None): run for run in runs}
+        if weights.seed in seeds:
+            refuse(f"weights.{profile}.seed", f"{weights.seed}, as {seeds[weights.seed]} has", "a seed of its own")
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -12,11 +12,8 @@ from numpy.typing import NDArray
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TOKENS
-from harness.evidence.estimate import Estimate, FloatArray, bootstrap_counts
+from harness.evidence.estimate import Estimate, FloatArray, bootstrap_means
 from harness.evidence.resampling import BLOCKS, DRAWS, SEED
-
-# Images whose bootstrap counts are widened to float64 at once (32 MiB of them).
-_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +95,4 @@ class Accuracy:
         n = len(self.probe_right)
         stacked = [self.right.reshape(-1, n), self.probe_right[None], self.probe_neighbours_right[None]]
         outcomes = 100.0 * np.concatenate(stacked)
-        counts, step = bootstrap_counts(SEED, n, DRAWS), max(1, _BLOCK // n)
-        parts = [counts[i : i + step].astype(np.float64) @ outcomes.T / n for i in range(0, DRAWS, step)]
-        return outcomes, np.concatenate(parts)
+        return outcomes, bootstrap_means(outcomes, SEED, DRAWS)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 import pytest
 
 from harness.artifacts.errors import InvalidInput
+from harness.evidence.resampling import BLOCKS
 
 if TYPE_CHECKING:
     from harness.evidence.decide import Decision, State
@@ -45,7 +46,7 @@ class Claim:
     about: About
     published: Published
     asks: Asks = "trait"
-    blocks: tuple[int, ...] = tuple(range(12))
+    blocks: tuple[int, ...] = BLOCKS
 
 
 def claim(
@@ -58,7 +59,7 @@ def claim(
     about: About = "methods",
     published: Published = "plot",
     asks: Asks = "trait",
-    blocks: Sequence[int] = tuple(range(12)),
+    blocks: Sequence[int] = BLOCKS,
 ) -> Callable[[Test], Test]:
     """Make a pytest function a claim. It returns a Decision, or several that must all hold, and may use the fixtures source,
     reading and margin. Called directly it is the plain function.

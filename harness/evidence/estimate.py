@@ -207,6 +207,13 @@ def bootstrap_counts(seed: int, n: int, draws: int) -> NDArray[np.int64]:
     return counts
 
 
+def bootstrap_means(outcomes: FloatArray, seed: int, draws: int) -> FloatArray:
+    """Mean of each row of outcomes (statistic, n) in every bootstrap sample of the n units: (draws, statistic)."""
+    n = outcomes.shape[1]
+    counts, step = bootstrap_counts(seed, n, draws), max(1, _BLOCK // n)
+    return np.concatenate([counts[i : i + step].astype(np.float64) @ outcomes.T / n for i in range(0, draws, step)])
+
+
 def _combine(estimates: Sequence[Estimate], rule: Callable[[FloatArray], FloatArray]) -> Estimate:
     """Apply a rule over axis 0 to values, draws and jackknife entries of paired estimates."""
     first = estimates[0]

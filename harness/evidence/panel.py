@@ -31,11 +31,19 @@ class Run(Protocol):
 
 @dataclass(frozen=True)
 class Panel:
-    """The runs of each method that a profile has, and the instrument that they are read with."""
+    """Decides claims on the runs of each method that a profile has, read with its instrument."""
 
-    runs: Mapping[str, Sequence[str]]
-    untrained: Sequence[str]
     instrument: Instrument
+
+    @property
+    def runs(self) -> Mapping[str, Sequence[str]]:
+        """The pre-training runs of each method, by its name."""
+        return self.instrument.runs
+
+    @property
+    def untrained(self) -> Sequence[str]:
+        """Networks without training."""
+        return self.instrument.untrained
 
     def decide(self, stated: Claim, run: Run, reading: Reading, fixtures: Collection[str]) -> Decision:
         """The claim's verdict on all replicates, or UNCALIBRATED where the instrument cannot tell.

@@ -19,7 +19,7 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.params import nearest
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import unpack
-from harness.evidence.estimate import Estimate, FloatArray, bootstrap_counts
+from harness.evidence.estimate import Estimate, FloatArray, bootstrap_means
 from harness.evidence.published import Published
 from harness.evidence.resampling import BLOCKS, DRAWS, HI, SEED
 
@@ -28,8 +28,6 @@ Point = tuple[str, str]
 WIDE = f"final+{HI[-1]}"
 # What is chosen on the hold-out: by the mean accuracy there of the configurations that were then trained anew.
 CHOICES = {"pair": tuple(f"final+{block}" for block in BLOCKS[:-1]), "deep": ("depth3", "depth4", "depth5")}
-# Images whose bootstrap counts are widened to float64 at once (32 MiB of them).
-_BLOCK = 1 << 22
 
 
 class Probes(Protocol):
@@ -101,9 +99,7 @@ class ProbeAccuracy:
         """Accuracy in percent (set,), its draws (draws, set), and what it is without each image (image, set)."""
         outcomes = 100.0 * np.stack(list(self.right.values())).astype(np.float64)
         sets, runs, n = outcomes.shape
-        counts, step = bootstrap_counts(SEED, n, DRAWS), max(1, _BLOCK // n)
-        flat = outcomes.reshape(-1, n).T
-        by_run = np.concatenate([counts[i : i + step].astype(np.float64) @ flat / n for i in range(0, DRAWS, step)])
+        by_run = bootstrap_means(outcomes.reshape(-1, n), SEED, DRAWS)
         weights = np.stack([_run_weights(f"{self.name}/{name}", runs) for name in self.right], axis=1)
         draws = (by_run.reshape(DRAWS, sets, runs) * weights).sum(2)
         by_image = outcomes.mean(1)

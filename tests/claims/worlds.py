@@ -258,8 +258,7 @@ def on_panel(claim: Callable[..., Any], world: World) -> tuple[Decision, Reading
 
     measures = {name: getattr(world, name) for name in MEASURES}
     instrument = Instrument(measures, world.knn, world.runs, list(world.untrained), [SUPERVISED])
-    panel = Panel(world.runs, list(world.untrained), instrument)
-    return panel.decide(claim.claim, run, reading, inspect.signature(claim).parameters), reading
+    return Panel(instrument).decide(claim.claim, run, reading, inspect.signature(claim).parameters), reading
 
 
 def judge(claim: Callable[..., Any], world: World, margin: float | None) -> Decision:

@@ -8,7 +8,7 @@ import pytest
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.provenance import Provenance
 from harness.artifacts.store import Arrays
-from harness.evidence import accuracy as module
+from harness.evidence import estimate as module
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.estimate import Estimate, bootstrap_counts
 from harness.evidence.resampling import DRAWS, SEED

@@ -64,7 +64,7 @@ def panel_of(
     percent = {"random": 20.0, "supervised": 95.0} | dict.fromkeys(METHOD, 40.0) | dict(accuracies or {})
     knn = {name: accuracy(value) for name, value in percent.items()}
     measures = {"cka": similarity or Alike()}
-    return Panel(runs, untrained, Instrument(measures, knn.__getitem__, runs, untrained, ("supervised",)))  # type: ignore[arg-type]
+    return Panel(Instrument(measures, knn.__getitem__, runs, untrained, ("supervised",)))  # type: ignore[arg-type]
 
 
 def stated(asks: str = "difference", margin: float | None = 0.1, **more: object) -> Claim:
