@@ -28,7 +28,13 @@ class Recipe(Strict):
     clip_grad: Positive | None = None
 
 
-class MocoV3Recipe(Recipe):
+class JointEmbeddingRecipe(Recipe):
+    """photometric: the share of colour jitter, grey, blur and solarisation in the views; 0 crops and flips alone."""
+
+    photometric: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+
+class MocoV3Recipe(JointEmbeddingRecipe):
     """MoCo-v3 (Table A2): InfoNCE between a query and the momentum encoder's key."""
 
     objective: Literal["moco_v3"]
@@ -38,11 +44,10 @@ class MocoV3Recipe(Recipe):
     out: Count = 256
 
 
-class DinoRecipe(Recipe):
+class DinoRecipe(JointEmbeddingRecipe):
     """DINO (Table A3): self-distillation over global and, with local_views > 0, local crops.
 
-    sinkhorn: 0 centres the teacher by a moving average, as the released models did; n > 0 balances its prototypes over
-    the batch by n Sinkhorn-Knopp iterations instead (Caron et al., 2021, Table 7).
+    batch_norm: between the layers of the projection head (use_bn_in_head of the official code).
     """
 
     objective: Literal["dino"]
@@ -53,7 +58,7 @@ class DinoRecipe(Recipe):
     local_size: Count = 96
     local_crop: tuple[Positive, Unit] = (0.05, 0.25)
     weight_decay_end: Annotated[float, Field(ge=0)] = 0.4
-    sinkhorn: int = Field(default=0, ge=0)
+    batch_norm: bool = False
     freeze_last_layer: int = Field(default=1, ge=0)
     hidden: Count = 2048
     bottleneck: Count = 256

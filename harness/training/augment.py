@@ -14,29 +14,40 @@ def _crop(size: int, scale: tuple[float, float]) -> nn.Module:
 
 
 def _blur(size: int, p: float) -> nn.Module:
-    # MoCo and DINO blur 224-pixel views with sigma 0.1 to 2; the kernel shrinks with the view.
+    """MoCo's and DINO's blur of 224-pixel views, sigma 0.1 to 2, which shrinks with the view."""
+    widest = 2 * size / 224
+    if widest < 1 / 3:  # Neighbours would weigh e^-4.5, a hundredth: nothing to blur in a view that small.
+        return nn.Identity()
     kernel = max(3, size // 10 // 2 * 2 + 1)
-    return K.RandomGaussianBlur((kernel, kernel), (0.1, 2.0), p=p)
+    return K.RandomGaussianBlur((kernel, kernel), (widest / 20, widest), p=p)
 
 
-def joint_embedding_view(size: int, scale: tuple[float, float], blur: float, solarize: float) -> nn.Sequential:
-    """One view of MoCo-v3 and DINO: crop, flip, colour jitter, grey, blur, solarisation (Tables A2 and A3)."""
+def joint_embedding_view(
+    size: int, scale: tuple[float, float], blur: float, solarize: float, photometric: float = 1.0
+) -> nn.Sequential:
+    """One view of MoCo-v3 and DINO: crop, flip, colour jitter, grey, blur, solarisation (Tables A2 and A3).
+
+    photometric: the share in [0, 1] of the jitter's width and of the other changes' probabilities; 0 crops and flips alone.
+    """
+    p = photometric
+    geometric = (_crop(size, scale), K.RandomHorizontalFlip(p=0.5))
+    if p == 0:
+        return nn.Sequential(*geometric)
     return nn.Sequential(
-        _crop(size, scale),
-        K.RandomHorizontalFlip(p=0.5),
-        K.ColorJiggle(0.4, 0.4, 0.2, 0.1, p=0.8),
-        K.RandomGrayscale(p=0.2),
-        _blur(size, blur),
-        K.RandomSolarize(thresholds=0.0, additions=0.0, p=solarize),
+        *geometric,
+        K.ColorJitter(0.4 * p, 0.4 * p, 0.2 * p, 0.1 * p, p=0.8),
+        K.RandomGrayscale(p=0.2 * p),
+        _blur(size, blur * p),
+        K.RandomSolarize(thresholds=0.0, additions=0.0, p=solarize * p),
     )
 
 
-def two_views(size: int, scale: tuple[float, float]) -> nn.ModuleList:
+def two_views(size: int, scale: tuple[float, float], photometric: float = 1.0) -> nn.ModuleList:
     """The two global views: one always blurred, one seldom and sometimes solarised."""
     return nn.ModuleList(
         [
-            joint_embedding_view(size, scale, blur=1.0, solarize=0.0),
-            joint_embedding_view(size, scale, blur=0.1, solarize=0.2),
+            joint_embedding_view(size, scale, 1.0, 0.0, photometric),
+            joint_embedding_view(size, scale, 0.1, 0.2, photometric),
         ]
     )
 

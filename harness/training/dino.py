@@ -6,7 +6,6 @@ import copy
 
 import torch
 from lightly.loss import DINOLoss
-from lightly.loss.msn_loss import sinkhorn
 from lightly.models.modules import DINOProjectionHead
 from lightly.models.utils import deactivate_requires_grad, update_momentum
 from torch import Tensor, nn
@@ -33,6 +32,7 @@ class Dino(nn.Module):
                 recipe.hidden,
                 recipe.bottleneck,
                 recipe.prototypes,
+                batch_norm=recipe.batch_norm,
                 freeze_last_layer=recipe.freeze_last_layer,
             )
             for _ in range(2)
@@ -46,11 +46,9 @@ class Dino(nn.Module):
             warmup_teacher_temp=low,
             teacher_temp=high,
             warmup_teacher_temp_epochs=recipe.teacher_warmup_epochs,
-            # Sinkhorn takes the place of centring: a centre that never moves from zero.
-            center_momentum=1.0 if recipe.sinkhorn else 0.9,
         )
-        self.global_views = two_views(size, recipe.crop)
-        self.local_view = joint_embedding_view(recipe.local_size, recipe.local_crop, blur=0.5, solarize=0.0)
+        self.global_views = two_views(size, recipe.crop, recipe.photometric)
+        self.local_view = joint_embedding_view(recipe.local_size, recipe.local_crop, 0.5, 0.0, recipe.photometric)
 
     def forward(self, images: Tensor, progress: Progress) -> Tensor:
         with torch.no_grad():
@@ -58,8 +56,6 @@ class Dino(nn.Module):
             narrow = [self.normalise(self.local_view(images)) for _ in range(self.recipe.local_views)]
             temperature = self._temperature(progress.epoch)
             seen = self.teacher_head(self.teacher(torch.cat(broad)))
-            if self.recipe.sinkhorn:
-                seen = balanced(seen, temperature, self.recipe.sinkhorn)
         answers = [self.student_head(self.student(torch.cat(broad)))]
         if narrow:
             answers.append(self.student_head(self.student(torch.cat(narrow))))
@@ -83,14 +79,6 @@ class Dino(nn.Module):
 
     def backbone(self) -> nn.Module:
         return self.teacher
-
-
-def balanced(logits: Tensor, temperature: float, iterations: int) -> Tensor:
-    """Teacher logits (n, prototypes) whose softmax at `temperature` uses every prototype equally often.
-
-    Sinkhorn-Knopp's normalisation over the batch in place of the moving-average centre (Caron et al., 2021, Table 7).
-    """
-    return temperature * sinkhorn((logits / temperature).softmax(-1), iterations).log()
 
 
 OBJECTIVE = Dino

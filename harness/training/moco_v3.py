@@ -41,7 +41,7 @@ class MocoV3(nn.Module):
         self.momentum_vit, self.momentum_projector = copy.deepcopy(vit), copy.deepcopy(self.projector)
         deactivate_requires_grad(self.momentum_vit)
         deactivate_requires_grad(self.momentum_projector)
-        self.views = two_views(size, recipe.crop)
+        self.views = two_views(size, recipe.crop, recipe.photometric)
 
     def forward(self, images: Tensor, progress: Progress) -> Tensor:
         with torch.no_grad():

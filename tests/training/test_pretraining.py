@@ -129,30 +129,35 @@ def test_the_dino_teacher_follows_the_student_without_gradient(images, tmp_path)
     assert {"blocks.0.attn.qkv.weight", "cls_token", "pos_embed", "patch_embed.proj.weight"} <= moved
 
 
-def test_sinkhorn_uses_every_prototype_equally_where_centring_cannot():
-    g = torch.Generator().manual_seed(0)
-    # All images prefer the same prototype: a softmax alone would give it everything.
-    logits = 0.1 * torch.randn(96, 8, generator=g) + torch.tensor([1.0, *[0.0] * 7])
-    assert (logits / 0.04).softmax(-1).mean(0)[0] > 0.9
-    answer = (dino.balanced(logits, 0.04, 50) / 0.04).softmax(-1)
-    torch.testing.assert_close(answer.mean(0), torch.full((8,), 1 / 8), atol=1e-3, rtol=0)
-    # Only rows and columns were rescaled: odds ratios are those of the logits.
-    odds = answer.log()[1:, 1:] - answer.log()[:-1, 1:] - answer.log()[1:, :-1] + answer.log()[:-1, :-1]
-    kept = (logits[1:, 1:] - logits[:-1, 1:] - logits[1:, :-1] + logits[:-1, :-1]) / 0.04
-    torch.testing.assert_close(odds, kept, atol=1e-3, rtol=1e-4)
-
-
-def test_sinkhorn_replaces_the_centre_at_the_temperature_of_the_epoch(images, monkeypatch):
+def test_the_dino_teacher_has_the_temperature_of_the_epoch_and_moves_its_centre(images, monkeypatch):
     _, kind, recipe = RECIPES["dino"]
-    recipe = recipe.model_copy(update={"sinkhorn": 3, "teacher_temperature": (0.02, 0.06), "teacher_warmup_epochs": 3})
+    recipe = recipe.model_copy(update={"teacher_temperature": (0.02, 0.06), "teacher_warmup_epochs": 3})
     model = kind(objective_of("dino")[0].student, recipe, 16, Normalize(torch.full((3,), 0.5), torch.full((3,), 0.25)))
-    asked = []
-    monkeypatch.setattr(dino, "balanced", lambda logits, t, n: asked.append((round(t, 3), n)) or logits)
+    asked, loss = [], model.loss.forward
+    monkeypatch.setattr(model.loss, "forward", lambda *given: asked.append(round(given[2], 3)) or loss(*given))
     for epoch in range(5):
-        loss = model(images[0][:8].float() / 255, Progress(step=epoch, steps_per_epoch=1, total=5))
-        assert torch.isfinite(loss)
-    assert asked == [(0.02, 3), (0.04, 3), (0.06, 3), (0.06, 3), (0.06, 3)]
-    assert not model.loss.center.any(), "the centre stays at zero"
+        assert torch.isfinite(model(images[0][:8].float() / 255, Progress(step=epoch, steps_per_epoch=1, total=5)))
+    assert asked == [0.02, 0.04, 0.06, 0.06, 0.06]
+    assert model.loss.center.any()
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_the_dino_heads_are_batch_normalised_where_the_recipe_says_so(wanted):
+    _, kind, recipe = RECIPES["dino"]
+    vit, normalise = objective_of("dino")[0].student, torch.nn.Identity()
+    model = kind(vit, recipe.model_copy(update={"batch_norm": wanted}), 16, normalise)
+    for head in (model.student_head, model.teacher_head):
+        assert any(isinstance(part, torch.nn.BatchNorm1d) for part in head.modules()) == wanted
+
+
+@pytest.mark.parametrize("name", ["moco_v3", "dino"])
+def test_views_have_the_photometric_share_of_the_recipe(name):
+    _, kind, recipe = RECIPES[name]
+    vit = objective_of("dino")[0].student if name == "dino" else objective_of("moco_v3")[0].vit
+    for share, steps in ((0.0, 2), (0.5, 6)):
+        model = kind(vit, recipe.model_copy(update={"photometric": share}), 16, torch.nn.Identity())
+        views = list(model.views if name == "moco_v3" else [*model.global_views, model.local_view])
+        assert {len(view) for view in views} == {steps}
 
 
 def test_positions_and_patch_embedding_are_trained_as_prescribed():
