@@ -356,12 +356,16 @@ def _refuse_other_recipe(params: Params, name: str, model: Model, first: Model) 
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML keeps the last of two equal keys without a word; here they are an error."""
+    """YAML keeps the last of two equal keys without a word; here they are an error.
+
+    What a merge key (<<) brings may be said anew beside it: that is what merging is for.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys: list[Any] = []
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
+            merges = key_node.tag == "tag:yaml.org,2002:merge"
+            key = key_node.value if merges else self.construct_object(key_node, deep=True)
             if key in keys:
                 raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
             keys.append(key)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.serialize import parse_yaml
 
 from harness.artifacts import params
 from harness.artifacts.closure import ROOT
@@ -273,11 +274,22 @@ def test_sizes_are_checked_in_every_profile_and_a_crop_beyond_the_image_is_refus
     assert (error.field, error.seen) == ("profiles.paper.data.resize", 223)
 
 
+def test_a_merge_key_brings_what_is_not_said_anew() -> None:
+    """DVC reads the file with another library and must see the same: it says by that what is stale."""
+    text = "a: &a {k: 1, l: 2}\nb: {<<: *a, k: 3}\n"
+    read = yaml.load(text, Loader=params._UniqueKeys)
+    assert read["b"] == {"k": 3, "l": 2} == parse_yaml(text, "params.yaml")["b"]
+    assert parse_yaml(PROJECT.read_text(), str(PROJECT)) == RAW
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("profile: a\nmodels: {}\nprofile: b\n", r"duplicate key 'profile' in \S+params\.yaml., line 3, column 1"),
         ("models:\n  a: {k: 1,\n      k: 2}\n", r"duplicate key 'k' in \S+params\.yaml., line 3, column 7"),
+        ("a: &a {k: 1}\nb: {<<: *a, k: 2, k: 3}\n", r"duplicate key 'k' in \S+params\.yaml., line 2, column 19"),
+        ("a: &a {k: 1}\nb: {<<: *a, <<: *a}\n", r"duplicate key '<<' in \S+params\.yaml., line 2, column 13"),
+        ("a: {<<: 3}\n", r"YAML\n  seen: .*merging"),
         ("profile: [\n", r"YAML\n  seen: .*line 2"),
         ("\tprofile: a\n", r"YAML\n  seen: .*line 1"),
         ("? [1]\n: 2\n", r"YAML\n  seen: .*unhashable"),
