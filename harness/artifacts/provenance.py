@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
+from harness.artifacts.errors import InvalidInput
 from harness.artifacts.strict import Strict
 
 
@@ -30,6 +31,14 @@ class Provenance(Strict):
     libraries: dict[str, str] = Field(default_factory=dict)
     machine: str = ""
     artifact: str = ""
+
+
+def refuse_other_images(where: str, models: Mapping[str, Provenance]) -> None:
+    """Raise InvalidInput unless what was made of the models, by name, was made of the same images in the same order."""
+    lists = {name: provenance.images for name, provenance in models.items()}
+    if len(set(lists.values())) > 1:
+        seen = ", ".join(f"{name} saw {images[:12]}" for name, images in lists.items())
+        raise InvalidInput(where, field="image lists", seen=seen, expected="one list", next_step="run dvc repro")
 
 
 def digest(value: Mapping[str, Any] | list[Any] | str | bytes) -> str:

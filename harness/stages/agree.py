@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
+from harness.artifacts.provenance import refuse_other_images
 from harness.artifacts.tables import AGREE, PROBE, RANKED
 from harness.maths.agreement import shifted_within_class, tau_b
 from harness.stages.place import Place
@@ -23,9 +24,7 @@ def run(place: Place, model: str) -> None:
     own = store.read_arrays(place.path("probes", model), PROBE)
     for reference in tqdm(place.params.compared(model, place.profile), desc=model, disable=not sys.stderr.isatty()):
         other = store.read_arrays(place.path("probes", reference), PROBE)
-        if own.provenance.images != other.provenance.images:
-            seen = f"{model} saw {own.provenance.images[:12]}, {reference} saw {other.provenance.images[:12]}"
-            raise InvalidInput("agree", field="image lists", seen=seen, expected="one list", next_step="run dvc repro")
+        refuse_other_images("agree", {model: own.provenance, reference: other.provenance})
         inputs = {f"probes/{name}": arrays.sha256 for name, arrays in ((model, own), (reference, other))}
         provenance = place.provenance(__name__, [SHIFTS], images=own.provenance.images, inputs=inputs)
         store.write_arrays(place.path("agree", model, reference), AGREE, agreement(own, other), provenance)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from harness.artifacts import store
-from harness.artifacts.errors import InvalidInput
+from harness.artifacts.provenance import refuse_other_images
 from harness.artifacts.tables import BANK, CKA, SIMILARITY, TYPES, pack, unpack
 from harness.data import draws
 from harness.maths import cka, similarity
@@ -31,7 +31,7 @@ def run(place: Place, model: str) -> None:
 
 
 def _pair(place: Place, model: str, a: store.Arrays, reference: str, b: store.Arrays) -> None:
-    refuse_other_images(model, a, reference, b)
+    refuse_other_images("compare", {model: a.provenance, reference: b.provenance})
     settings = place.settings
     n = settings.extract.minibatch
     inputs = {f"banks/{name}": bank.sha256 for name, bank in ((model, a), (reference, b))}
@@ -94,13 +94,6 @@ def second_opinions(a: store.Arrays, b: store.Arrays, images: int, k: int, subse
         bottom = np.sqrt(np.outer(_own(x), _own(y)))
         columns["debiased"].append((similarity.hsic1(x, y) / bottom).astype(np.float32))
     return {name: np.stack(parts) for name, parts in columns.items()}
-
-
-def refuse_other_images(name_a: str, a: store.Arrays, name_b: str, b: store.Arrays) -> None:
-    """Raise InvalidInput unless both banks come from the same images in the same order."""
-    if a.provenance.images != b.provenance.images:
-        seen = f"{name_a} saw {a.provenance.images[:12]}, {name_b} saw {b.provenance.images[:12]}"
-        raise InvalidInput("compare", field="image lists", seen=seen, expected="one list", next_step="run dvc repro")
 
 
 def _own(x: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -47,15 +47,22 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
     view = reconstruction_view(settings.data.size, chosen.crop).to(device)
     torch.manual_seed(chosen.seed)
 
-    def features(source: images.Images, normalise: nn.Module) -> Tensor:
-        """(n, token, depth + 1, width)"""
-        parts = represent(network, normalise, source, settings.extract.batch, device=device)
-        return torch.from_numpy(np.concatenate([part.features for part in parts]))
+    hashes: dict[str, list[int]] = {"train": [], "validation": []}
 
+    def features(source: images.Images, normalise: nn.Module, split: str = "") -> Tensor:
+        """(n, token, depth + 1, width); with a split its images enter the list of those seen."""
+        parts = []
+        for part in represent(network, normalise, source, settings.extract.batch, device=device):
+            parts.append(part.features)
+            if split:
+                hashes[split].extend(images.hashes(part.pixels).tolist())
+        return torch.from_numpy(np.concatenate(parts))
+
+    augmented = nn.Sequential(view, normalise)
     seen = {
-        "views": torch.stack([features(train, nn.Sequential(view, normalise)) for _ in range(chosen.views)]),
-        "plain": features(train, normalise),
-        "validation": features(validation, normalise),
+        "views": torch.stack([features(train, augmented) for _ in range(chosen.views)]),
+        "plain": features(train, normalise, "train"),
+        "validation": features(validation, normalise, "validation"),
     }
     blocks = seen["plain"].shape[2] - 1
     table = grid(chosen.rates, chosen.decays, chosen.l1, chosen.warmups, chosen.epochs)
@@ -69,11 +76,10 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
         "sets": pack([s.name for s in sets]),
         "configurations": np.array([list(vars(c).values()) for c in table], np.float64),
     }
-    hashes = [images.hashes(source.read(np.arange(len(source)))).tolist() for source in (train, validation)]
     provenance = place.provenance(
         __name__,
         [architecture, settings.data, settings.extract, chosen],
-        images=digest(hashes),
+        images=digest([hashes["train"], hashes["validation"]]),
         weights=weights.sha256,
         inputs={f"checkpoints/{model}": weights.sha256},
         libraries=LIBRARIES,
