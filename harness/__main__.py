@@ -17,6 +17,7 @@ STAGES = {
     "check": ("harness.stages.check", "run", ()),
     "weights": ("harness.stages.weights", "run", ("model",)),
     "extract": ("harness.stages.extract", "run", ("model",)),
+    "references": ("harness.stages.references", "run", ("kind",)),
     "compare": ("harness.stages.compare", "run", ("model",)),
     "knn": ("harness.stages.knn", "run", ("model",)),
     "probe": ("harness.stages.probe", "run", ("model",)),
@@ -26,7 +27,7 @@ STAGES = {
     "report": ("harness.stages.report", "run", ()),
 }
 # Stages without torch have no device.
-_TORCHLESS = ("agree", "check", "compare", "report")
+_TORCHLESS = ("agree", "check", "compare", "references", "report")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,8 +58,10 @@ def _run(options: argparse.Namespace) -> None:
     chosen = [getattr(options, name) for name in about]
     for name, value in zip(about, chosen, strict=True):
         if value is None:
-            raise InvalidInput("command line", field=f"--{name}", seen="nothing", expected=nearest("", known.models))
-        known.model(value)
+            expected = nearest("", known.models) if name == "model" else f"what {options.stage} is about"
+            raise InvalidInput("command line", field=f"--{name}", seen="nothing", expected=expected)
+        if name == "model":
+            known.model(value)
     extra = {} if options.stage in _TORCHLESS else {"device": _device()}
     getattr(importlib.import_module(module), function)(place, *chosen, **extra)
 
@@ -82,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--profile", help="a profile of params.yaml; without it the one named there")
     parser.add_argument("--model")
+    parser.add_argument("--kind", help="banks or probes: which of the references' artifacts")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 

@@ -1,0 +1,34 @@
+"""References: by hash, what every model is compared with, as one file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from harness.artifacts import store
+from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.artifacts.params import nearest
+from harness.stages.place import Place
+
+# What is compared: banks by CKA, probes by their rankings.
+KINDS = ("banks", "probes")
+
+
+def run(place: Place, kind: str) -> None:
+    """Make references/<kind>.json: the SHA-256 of the file of each reference with weights at the profile.
+
+    A comparison depends on this file and not on those of all models: it is the same while the references are, so that a
+    model that joins makes no comparison of others stale, and dvc.yaml need not say how many references there are.
+    Raises InvalidInput for another kind, MissingArtifact for a file that is not there.
+    """
+    if kind not in KINDS:
+        raise InvalidInput("command line", field="--kind", seen=kind, expected=nearest(kind, KINDS))
+    there = place.params.at(place.profile)
+    found = {}
+    for name in (reference for reference in place.params.references if reference in there):
+        path = place.path(kind, name)
+        if not path.is_file():
+            raise MissingArtifact(path, f"{name} is a reference", next_step="run dvc repro")
+        with path.open("rb") as file:
+            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    store.write_bytes(place.path("references", kind, ending=".json"), f"{json.dumps(found, indent=1)}\n".encode())

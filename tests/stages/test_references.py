@@ -1,0 +1,55 @@
+"""The file that says what models are compared with: as many lines as references, and blind to whoever is none."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.stages import references
+from harness.stages.place import Place
+
+MADE = Path("artifacts/tiny/references/banks.json")
+
+
+def put(place: Place, **contents: bytes) -> None:
+    for name, content in contents.items():
+        path = place.path("banks", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def test_it_names_each_reference_with_the_hash_of_its_file(tiny: Place) -> None:
+    contents = {name: name.encode() for name in tiny.params.references}
+    put(tiny, **contents)
+    references.run(tiny, "banks")
+    assert json.loads(MADE.read_text()) == {n: hashlib.sha256(c).hexdigest() for n, c in contents.items()}
+
+
+def test_a_model_that_is_no_reference_changes_nothing_and_a_reference_does(tiny: Place) -> None:
+    put(tiny, **{name: name.encode() for name in tiny.params.references})
+    references.run(tiny, "banks")
+    before = MADE.read_bytes()
+    put(tiny, another=b"another")
+    references.run(tiny, "banks")
+    assert MADE.read_bytes() == before
+    put(tiny, **{tiny.params.references[-1]: b"other weights"})
+    references.run(tiny, "banks")
+    assert MADE.read_bytes() != before
+
+
+def test_a_reference_that_was_not_measured_is_missing_and_one_without_weights_is_none(tiny: Place) -> None:
+    first, *others = tiny.params.references
+    put(tiny, **{name: b"" for name in others})
+    with pytest.raises(MissingArtifact, match=f"banks/{first}"):
+        references.run(tiny, "banks")
+    model = tiny.params.models[first].model_copy(update={"weights": {}})
+    without = tiny.params.model_copy(update={"models": tiny.params.models | {first: model}})
+    references.run(Place(without, "tiny"), "banks")
+    assert list(json.loads(MADE.read_text())) == others
+
+
+def test_another_kind_is_refused(tiny: Place) -> None:
+    with pytest.raises(InvalidInput, match=r"--kind\n  seen: bank\n  expected: banks\\?"):
+        references.run(tiny, "bank")
