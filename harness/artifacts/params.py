@@ -144,9 +144,15 @@ class SweepParams(Strict):
 class Profile(Strict):
     """A named scale: data, networks, sizes, budgets.
 
-    anchors: by model, 20-NN accuracy in percent of its final CLS token as others published it for the same weights and images.
+    name: the profile's own. models: those that are measured, which are those with weights here. references: what each of
+    them is compared with. sweep_models: the two of Fig. A1. anchors: by model, 20-NN accuracy in percent of its final CLS
+    token as others published it for the same weights and images.
     """
 
+    name: Key
+    models: Annotated[tuple[Key, ...], Field(min_length=1)]
+    references: Annotated[tuple[Key, ...], Field(min_length=2)]
+    sweep_models: tuple[Key, Key]
     data: Annotated[ScenesData | ReaderData, Field(discriminator="kind")]
     architectures: dict[Key, Architecture]
     extract: ExtractParams
@@ -189,13 +195,16 @@ class Model(Strict):
 
 
 class Params(Strict):
-    """The whole of params.yaml. Every model is compared with each of the references; the sweep is over sweep_models."""
+    """The whole of params.yaml. profile: the name of the one that dvc repro measures, in the file an alias of it."""
 
-    profile: Key
-    references: Annotated[tuple[Key, ...], Field(min_length=2)]
-    sweep_models: tuple[Key, Key]
-    profiles: dict[Key, Profile]
     models: dict[Key, Model]
+    profiles: dict[Key, Profile]
+    profile: Key
+
+    @property
+    def references(self) -> list[str]:
+        """The models that are references at any profile, in the file's order: those of the paper, and untrained networks."""
+        return [name for name in self.models if any(name in profile.references for profile in self.profiles.values())]
 
     def of(self, profile: str) -> Profile:
         """The named profile; InvalidInput with the nearest name if there is none."""
@@ -218,23 +227,21 @@ class Params(Strict):
         return weights[profile]
 
     def at(self, profile: str) -> list[str]:
-        """The models with weights at a profile, in the file's order."""
-        self.of(profile)
-        return [name for name, model in self.models.items() if profile in model.weights]
+        """The models that a profile has, in its order."""
+        return list(self.of(profile).models)
 
     def replicates(self, name: str, profile: str) -> list[str]:
-        """The model and the other pre-training runs of it that the profile has, in the file's order."""
+        """The model and the other pre-training runs of it that the profile has, in its order."""
         return [other for other in self.at(profile) if other == name or self.models[other].replicate_of == name]
 
     def compared(self, name: str, profile: str) -> list[str]:
-        """The references with weights at the profile that a model is compared with.
+        """The profile's references that a model is compared with.
 
         A reference itself is compared with those before it and with itself, so that each two of them meet once.
         """
         self.model(name)
-        met = self.references[: self.references.index(name) + 1] if name in self.references else self.references
-        there = self.at(profile)
-        return [reference for reference in met if reference in there]
+        references = list(self.of(profile).references)
+        return references[: references.index(name) + 1] if name in references else references
 
     def architecture(self, name: str, profile: str) -> Architecture:
         """The timm network of a model at a profile."""
@@ -257,23 +264,22 @@ def load(path: Path) -> Params:
 def check(raw: Any, where: str) -> Params:
     """Params from plain values, with references that exist and sizes that go together."""
     try:
-        raw = _tuples(raw)
+        raw = _named(_tuples(raw), where)
     except RecursionError as error:
         raise InvalidInput(where, field="YAML", seen="a value that contains itself", expected="plain values") from error
     try:
         params = Params.model_validate(raw)
     except ValidationError as error:
         raise _explain(error, raw, where) from error
-    _pick(params.profiles, params.profile, "profiles")
-    for field, names in (("references", params.references), ("sweep_models", params.sweep_models)):
-        for name in names:
-            _pick(params.models, name, field)
-        if len(set(names)) < len(names):
-            raise InvalidInput(where, field=field, seen=", ".join(names), expected="each model once")
+    for name, profile in params.profiles.items():
+        _refuse_other_names(params, name, profile)
     for name, model in params.models.items():
-        for profile in model.weights:
-            _pick(params.profiles, profile, f"models.{name}.weights")
-            _pick(params.profiles[profile].architectures, model.architecture, f"models.{name}.architecture")
+        for at in model.weights:
+            _pick(params.profiles, at, f"models.{name}.weights")
+            _pick(params.profiles[at].architectures, model.architecture, f"models.{name}.architecture")
+            if name not in params.profiles[at].models:
+                expected = f"{name} among profiles.{at}.models, where it has weights, or no weights there"
+                raise InvalidInput(where, field=f"models.{name}.weights.{at}", seen="a model left out", expected=expected)
     for name, model in params.models.items():
         if model.replicate_of is not None:
             _refuse_other_recipe(params, name, model, _pick(params.models, model.replicate_of, f"models.{name}.replicate_of"))
@@ -283,6 +289,35 @@ def check(raw: Any, where: str) -> Params:
         for key, seen, expected in _misfits(profile_params):
             raise InvalidInput(where, field=f"profiles.{name}.{key}", seen=seen, expected=expected)
     return params
+
+
+def _named(raw: Any, where: str) -> Any:
+    """The profile to measure by its name, where the file has an alias of it: dvc.yaml can look nothing up by a name."""
+    chosen = raw.get("profile") if isinstance(raw, Mapping) else None
+    if chosen is None or not isinstance(raw.get("profiles"), Mapping):
+        return raw
+    for name, profile in raw["profiles"].items():
+        if profile == chosen:
+            return raw | {"profile": name}
+    names = [str(name) for name in raw["profiles"]]
+    seen = chosen if isinstance(chosen, str) else "none of the profiles"
+    expected = f"an alias of a profile: *{nearest(seen, names) if isinstance(chosen, str) else ', *'.join(names)}"
+    raise InvalidInput(where, field="profile", seen=seen, expected=expected)
+
+
+def _refuse_other_names(params: Params, name: str, profile: Profile) -> None:
+    """A profile is called by its name, and what it names are models of its own, each once."""
+    where = f"profiles.{name}"
+    if profile.name != name:
+        raise InvalidInput("params.yaml", field=f"{where}.name", seen=profile.name, expected=name)
+    for field, options in (("models", params.models), ("references", profile.models), ("sweep_models", profile.models)):
+        names = getattr(profile, field)
+        for model in names:
+            _pick(dict.fromkeys(options, 0), model, f"{where}.{field}")
+        if len(set(names)) < len(names):
+            raise InvalidInput("params.yaml", field=f"{where}.{field}", seen=", ".join(names), expected="each model once")
+    for model in profile.models:
+        params.weights(model, name)
 
 
 def _misfits(profile: Profile) -> Iterator[tuple[str, object, str]]:

@@ -15,7 +15,7 @@ KINDS = ("banks", "probes")
 
 
 def run(place: Place, kind: str) -> None:
-    """Make references/<kind>.json: the SHA-256 of the file of each reference with weights at the profile.
+    """Make references/<kind>.json: the SHA-256 of the file of each of the profile's references.
 
     A comparison depends on this file and not on those of all models: it is the same while the references are, so that a
     model that joins makes no comparison of others stale, and dvc.yaml need not say how many references there are.
@@ -23,9 +23,8 @@ def run(place: Place, kind: str) -> None:
     """
     if kind not in KINDS:
         raise InvalidInput("command line", field="--kind", seen=kind, expected=nearest(kind, KINDS))
-    there = place.params.at(place.profile)
     found = {}
-    for name in (reference for reference in place.params.references if reference in there):
+    for name in place.settings.references:
         path = place.path(kind, name)
         if not path.is_file():
             raise MissingArtifact(path, f"{name} is a reference", next_step="run dvc repro")

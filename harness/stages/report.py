@@ -59,8 +59,7 @@ def _probes(place: Place) -> dict[str, dict[str, float]]:
 
 def _cka(place: Place) -> dict[str, np.ndarray]:
     """Full layer by layer CKA of each unordered pair of references."""
-    there = place.params.at(place.profile)
-    names = [name for name in place.params.references if name in there]
+    names = place.settings.references
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
     # The later of two references is the model of their artifact.
     return {f"{a}-{b}": np.array(store.read_arrays(place.path("cka", b, a), CKA)["cka"]).T for a, b in pairs}
@@ -84,8 +83,7 @@ def _write(place: Place, name: str, text: str) -> None:
 
 def _picture(place: Place, knn: pd.DataFrame, cka: dict[str, np.ndarray]) -> bytes:
     """Heat maps of CKA between the pre-trained references, and k-NN accuracy by block."""
-    there = place.params.at(place.profile)
-    known = {m: place.params.model(m) for m in place.params.references if m in there}
+    known = {m: place.params.model(m) for m in place.settings.references}
     # Of several pre-training runs the first.
     trained = [m for m, entry in known.items() if entry.family in ("je", "rec") and entry.replicate_of is None]
     shown = [pair for pair in cka if set(pair.split("-")) <= set(trained)][:3] or list(cka)[:3]
@@ -97,7 +95,7 @@ def _picture(place: Place, knn: pd.DataFrame, cka: dict[str, np.ndarray]) -> byt
             image = axis.imshow(cka[pair], origin="lower", vmin=0, vmax=1, cmap="magma")
             axis.set(title=f"CKA, {a} and {b}", ylabel=f"{a}, layer", xlabel=f"{b}, layer")
         figure.colorbar(image, ax=axes[: len(shown)], shrink=0.8)
-        for model in trained or there:
+        for model in trained or place.settings.models:
             for token, style in zip(TOKENS, ("-", ":"), strict=True):
                 rows = knn[(knn.model == model) & (knn.features == token)]
                 axes[-1].plot(rows.depth, 100 * rows.accuracy, style, label=f"{model}, {token}")

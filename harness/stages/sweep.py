@@ -29,14 +29,14 @@ def run(place: Place, *, device: str = "cpu") -> None:
     """Make sweep: CKA of random layers of two models at each minibatch size and each number of images."""
     settings, chosen = place.settings, place.settings.sweep
     networks, inputs = [], {}
-    for model in place.params.sweep_models:
+    for model in settings.sweep_models:
         architecture = place.params.architecture(model, place.profile)
         networks.append(build(architecture.name, **architecture.options))
         inputs[f"checkpoints/{model}"] = checkpoint.load(place.path("checkpoints", model), networks[-1]).sha256
         networks[-1].to(device)
     names = sorted(set(named_layers(networks[0])) & set(named_layers(networks[1])), key=_order)
     if len(names) < chosen.layers:
-        expected = f"at most the {len(names)} layers that {' and '.join(place.params.sweep_models)} share"
+        expected = f"at most the {len(names)} layers that {' and '.join(settings.sweep_models)} share"
         field = f"profiles.{place.profile}.sweep.layers"
         raise InvalidInput("params.yaml", field=field, seen=chosen.layers, expected=expected)
     names = [names[i] for i in sorted(draws.permutation(chosen.seed, "sweep/layers", len(names))[: chosen.layers])]
@@ -58,7 +58,7 @@ def run(place: Place, *, device: str = "cpu") -> None:
     values |= {"minibatches": np.array(chosen.minibatches), "images": np.array(chosen.images), "layers": pack(names)}
     provenance = place.provenance(
         __name__,
-        [settings.data, chosen, list(place.params.sweep_models)],
+        [settings.data, chosen, list(settings.sweep_models)],
         images=digest([*hashes]),
         inputs=inputs,
         libraries=LIBRARIES,

@@ -58,7 +58,8 @@ def test_the_projects_own_parameters_load() -> None:
 @pytest.mark.parametrize(
     ("key", "nearest"),
     [
-        ("sweep_model", "sweep_models"),
+        ("profiles.embedded.sweep_model", "sweep_models"),
+        ("modles", "models"),
         ("profiles.embedded.exract", "extract"),
         ("profiles.embedded.extract.minibatchs", "minibatch"),
         ("profiles.embedded.sweep.minibatch", "minibatches"),
@@ -109,9 +110,10 @@ def test_an_unknown_key_is_answered_with_the_nearest_that_may_stand_there(key: s
         ("models.mae.weights.paper.layout", "beit", "'moco_v3'"),
         ("models.mae.weights.paper.sha256", "ABC", "pattern"),
         ("models.mae.family", "recs", "'rec'"),
-        ("sweep_models", ["mae"], "Field required"),
-        ("references", "mae", "valid tuple"),
-        ("references", ["mae"], "at least 2 items"),
+        ("profiles.embedded.sweep_models", ["mae"], "Field required"),
+        ("profiles.embedded.references", "mae", "valid tuple"),
+        ("profiles.embedded.references", ["mae"], "at least 2 items"),
+        ("profiles.embedded.models", [], "at least 1 item"),
     ],
 )
 def test_a_value_of_another_type_or_range_is_refused_and_never_converted(key: str, value: Any, expected: str) -> None:
@@ -148,7 +150,8 @@ def test_a_missing_key_is_named(key: str) -> None:
 @pytest.mark.parametrize(
     ("holder", "key", "slip"),
     [
-        ("", "sweep_models", "sweep_model"),
+        ("profiles.embedded", "sweep_models", "sweep_model"),
+        ("", "models", "model"),
         ("models.mae", "family", "familly"),
         ("models.mae.weights.embedded", "crop", "crops"),
         ("models.mae.weights.paper", "file", "fil"),
@@ -192,9 +195,11 @@ def test_names_that_stand_in_paths_are_lower_case_letters_digits_and_underscores
 @pytest.mark.parametrize(
     ("key", "value", "field", "nearest"),
     [
-        ("profile", "embeded", "profiles", "embedded?"),
-        ("references", ["mae", "moko_v3"], "references", "moco_v3?"),
-        ("sweep_models", ["mea", "moco_v3"], "sweep_models", "mae?"),
+        ("profile", "embeded", "profile", "an alias of a profile: *embedded?"),
+        ("profile", "embedded", "profile", "an alias of a profile: *embedded?"),
+        ("profiles.embedded.models", ["mae", "moko_v3"], "profiles.embedded.models", "moco_v3?"),
+        ("profiles.paper.references", ["mae", "moko_v3"], "profiles.paper.references", "moco_v3?"),
+        ("profiles.embedded.sweep_models", ["mea", "moco_v3"], "profiles.embedded.sweep_models", "mae?"),
         ("models.mae.architecture", "vitt", "models.mae.architecture", "vit?"),
         ("models.mae.weights.embeded", MAE, "models.mae.weights", "embedded?"),
     ],
@@ -215,17 +220,47 @@ def test_lookups_of_unknown_names_are_answered_with_the_nearest() -> None:
 
 
 def test_a_model_compared_twice_is_refused() -> None:
-    error = refusal(changed("references", ["mae", "dino", "mae"]))
-    assert (error.field, error.seen) == ("references", "mae, dino, mae")
-    assert refusal(changed("sweep_models", ["mae", "mae"])).field == "sweep_models"
+    error = refusal(changed("profiles.embedded.references", ["mae", "dino", "mae"]))
+    assert (error.field, error.seen) == ("profiles.embedded.references", "mae, dino, mae")
+    assert refusal(changed("profiles.embedded.sweep_models", ["mae", "mae"])).field == "profiles.embedded.sweep_models"
+    assert refusal(changed("profiles.embedded.models", ["mae", "mae"])).field == "profiles.embedded.models"
 
 
-def test_a_model_without_weights_at_a_profile_says_what_to_add() -> None:
+def test_the_profile_to_measure_is_one_of_the_profiles() -> None:
+    """dvc.yaml reads the profile's models from the alias: a copy that says anything else would be measured."""
+    other = copy.deepcopy(RAW["profiles"]["embedded"]) | {"models": ["mae"]}
+    error = refusal(changed("profile", other))
+    assert (error.field, error.expected) == ("profile", "an alias of a profile: *embedded, *paper")
+    assert params.check(changed("profile", RAW["profiles"]["paper"]), "params.yaml").profile == "paper"
+    error = refusal(changed("profiles.paper.name", "pape"))
+    assert (error.field, error.seen, error.expected) == ("profiles.paper.name", "pape", "paper")
+
+
+def test_a_model_need_not_exist_at_every_profile() -> None:
     raw = changed("models.mae.weights", {"embedded": MAE})
     with pytest.raises(MissingArtifact, match=r"add models\.mae\.weights\.paper: a recipe to train, or file"):
-        params.check(raw, "params.yaml").weights("mae", "paper")
+        params.check(raw, "params.yaml")
+    for field in ("models", "references"):
+        raw["profiles"]["paper"][field].remove("mae")
+    raw["profiles"]["paper"]["sweep_models"] = ["moco_v3", "dino"]
+    known = params.check(raw, "params.yaml")
+    assert "mae" not in known.at("paper")
+    assert known.compared("dino", "paper") == ["moco_v3", "dino"]
+    assert known.compared("dino", "embedded") == ["moco_v3", "dino"]
+    assert "mae" in known.compared("random", "embedded")
+    assert "mae" not in known.compared("random", "paper")
+    # It is a method of the paper still, and missing there.
+    assert "mae" in known.references
     with pytest.raises(InvalidInput, match=r"profiles\n  seen: papr\n  expected: paper\?"):
-        params.check(raw, "params.yaml").weights("mae", "papr")
+        known.weights("mae", "papr")
+
+
+def test_a_model_with_weights_that_its_profile_does_not_name_is_refused() -> None:
+    error = refusal(changed("models.mae_half", RAW["models"]["mae"]))
+    assert error.field == "models.mae_half.weights.embedded"
+    assert str(error.expected).startswith("mae_half among profiles.embedded.models")
+    error = refusal(changed("profiles.embedded.references", ["mae", "random", "beit"]))
+    assert (error.field, error.seen) == ("profiles.embedded.references", "beit")
 
 
 @pytest.mark.parametrize(
@@ -343,6 +378,8 @@ def replicated(**changes: Any) -> dict[str, Any]:
         "weights": {"embedded": raw["models"]["mae"]["weights"]["embedded"] | {"seed": 11}},
     }
     raw["models"]["mae_again"] = entry | changes
+    for profile in raw["models"]["mae_again"]["weights"]:
+        raw["profiles"][profile]["models"].append("mae_again")
     return raw
 
 
@@ -375,6 +412,7 @@ def test_a_replicate_of_a_replicate_is_refused() -> None:
     third = copy.deepcopy(raw["models"]["mae_again"]) | {"replicate_of": "mae_again"}
     third["weights"]["embedded"]["seed"] = 12
     raw["models"]["mae_thrice"] = third
+    raw["profiles"]["embedded"]["models"].append("mae_thrice")
     error = refusal(raw)
     assert (error.field, error.expected) == ("models.mae_thrice.replicate_of", "a model, not a replicate: mae?")
 

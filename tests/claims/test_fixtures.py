@@ -166,13 +166,19 @@ def test_a_cast_puts_other_runs_in_the_places_of_the_models_that_a_claim_names(f
     assert (len(bare.draws), len(cast.same_depth().draws)) == (1, DRAWS)
 
 
+def joined(params, name, model, *lists):
+    """The parameters with one more model, which the embedded profile names in the given lists."""
+    embedded = params.of("embedded")
+    named = embedded.model_copy(update={field: (*getattr(embedded, field), name) for field in lists})
+    models, profiles = params.models | {name: model}, params.profiles | {"embedded": named}
+    return params.model_copy(update={"models": models, "profiles": profiles})
+
+
 def test_the_panel_has_every_method_and_its_runs(fixtures, params):
     mae = params.models["mae"]
     recipe = mae.weights["embedded"]
     again = mae.model_copy(update={"replicate_of": "mae", "weights": {"embedded": recipe.model_copy(update={"seed": 90})}})
-    more = params.model_copy(
-        update={"models": params.models | {"mae_again": again}, "references": (*params.references, "mae_again")}
-    )
+    more = joined(params, "mae_again", again, "models", "references")
     panel = fixtures.panel_of(more, "embedded")
     assert list(panel.runs) == [*worlds.JE, *worlds.REC]
     assert panel.runs["mae"] == [*params.replicates("mae", "embedded"), "mae_again"]
@@ -183,7 +189,7 @@ def test_the_panel_has_every_method_and_its_runs(fixtures, params):
 
 def test_a_model_that_is_no_reference_enters_no_claim_of_the_paper(fixtures, params):
     mae = params.models["mae"]
-    more = params.model_copy(update={"models": params.models | {"mae_half": mae}})
+    more = joined(params, "mae_half", mae, "models")
     assert given(fixtures.rec)(more) == ["mae"]
     assert "mae_half" not in str(fixtures.panel_of(more, "embedded").runs)
 

@@ -100,8 +100,8 @@ def pool_of(folder: Path, count: int, world: dict[str, Any]) -> Pool:
     profile["architectures"]["vit"]["options"] |= {"embed_dim": 32, "num_heads": 2}
     profile["similarity"] = {"k": 10, "subsets": SUBSETS}
     file = folder / "params.yaml"
-    new = {"profile": "null", "references": ["n0", "n1"], "sweep_models": ["n0", "n1"], "models": models}
-    file.write_text(yaml.safe_dump(new | {"profiles": {"null": profile}}))
+    profile |= {"name": "null", "models": list(models), "references": ["n0", "n1"], "sweep_models": ["n0", "n1"]}
+    file.write_text(yaml.safe_dump({"models": models, "profiles": {"null": profile}, "profile": profile}))
     place = Place(params.load(file), "null")
     for name in models:
         weights.run(place, name)

@@ -12,9 +12,6 @@ from harness.artifacts import params
 from harness.stages.place import Place
 
 TINY: dict[str, Any] = {
-    "profile": "tiny",
-    "references": ["one", "two"],
-    "sweep_models": ["one", "two"],
     "models": {
         "one": {"family": "random", "architecture": "vit", "weights": {"tiny": {"objective": "random", "seed": 1}}},
         "two": {"family": "random", "architecture": "vit", "weights": {"tiny": {"objective": "random", "seed": 2}}},
@@ -40,6 +37,10 @@ TINY: dict[str, Any] = {
     },
     "profiles": {
         "tiny": {
+            "name": "tiny",
+            "models": ["one", "two", "taught"],
+            "references": ["one", "two"],
+            "sweep_models": ["one", "two"],
             "data": {"kind": "scenes", "sprites": "digits", "world": {"size": 16}, "train": 128},
             "architectures": {
                 "vit": {
@@ -74,6 +75,7 @@ TINY: dict[str, Any] = {
         }
     },
 }
+TINY["profile"] = TINY["profiles"]["tiny"]
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_every_artifact_that_a_stage_depends_on_is_made_by_a_stage() -> None:
     for stage in stages:
         read = [path for dep in stage["deps"] if dep.startswith("artifacts/") for path in each(stage, dep)]
         # A sweep model is some model.
-        general = {re.sub(r"\$\{sweep_models\[\d+\]\}", "${item.m}", path) for path in read}
+        general = {re.sub(r"\$\{profile\.sweep_models\[\d+\]\}", "${item.m}", path) for path in read}
         assert general <= made | folders
 
 
