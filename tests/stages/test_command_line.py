@@ -81,7 +81,7 @@ def test_a_profile_without_its_images_exits_13_and_says_what_to_set(tiny: Place,
     assert outcome(capsys, "weights", "--model", "one")[0] == 0
     raw = dict(TINY)
     profile = TINY["profiles"]["tiny"] | {"data": {"kind": "reader", "reader": "", "root": "", "size": 16}}
-    raw["profiles"] = {"tiny": profile}
+    raw |= {"profiles": {"tiny": profile}, "profile": profile}
     Path("params.yaml").write_text(yaml.safe_dump(raw))
     code, message = outcome(capsys, "extract", "--profile", tiny.profile, "--model", "one")
     assert code == 13
