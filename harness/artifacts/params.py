@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError
@@ -164,11 +165,21 @@ class Profile(Strict):
 
 
 class Released(Strict):
-    """Weights that somebody published: a local file, the layout it has and its SHA-256."""
+    """Weights that somebody published: a local file or the address to fetch it from, its layout, its SHA-256 and licence.
 
-    file: str
+    Without a SHA-256 that of an address is kept in weights.lock when it is first fetched; that of a file must be said.
+    """
+
+    file: str = ""
+    url: str = Field(default="", pattern=r"^(https?://[^\s/]+/\S*[^\s/])?$")
     layout: Literal["plain", "mae", "moco_v3", "dino", "msn"] = "plain"
-    sha256: str = Field(pattern=r"^([0-9a-f]{64})?$")
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    licence: str = ""
+
+    @property
+    def path(self) -> str:
+        """Where the file lies: as said, or under weights/ by the last part of the address."""
+        return self.file or f"weights/{urlsplit(self.url).path.rpartition('/')[2]}"
 
 
 def _released_or_recipe(value: Any) -> str:
@@ -280,6 +291,7 @@ def check(raw: Any, where: str) -> Params:
             if name not in params.profiles[at].models:
                 expected = f"{name} among profiles.{at}.models, where it has weights, or no weights there"
                 raise InvalidInput(where, field=f"models.{name}.weights.{at}", seen="a model left out", expected=expected)
+    _refuse_files(params)
     for name, model in params.models.items():
         if model.replicate_of is not None:
             _refuse_other_recipe(params, name, model, _pick(params.models, model.replicate_of, f"models.{name}.replicate_of"))
@@ -318,6 +330,21 @@ def _refuse_other_names(params: Params, name: str, profile: Profile) -> None:
             raise InvalidInput("params.yaml", field=f"{where}.{field}", seen=", ".join(names), expected="each model once")
     for model in profile.models:
         params.weights(model, name)
+
+
+def _refuse_files(params: Params) -> None:
+    """Released weights have a file or an address, and two addresses have two files."""
+    address: dict[str, str] = {}
+    for name, model in params.models.items():
+        for at, weights in model.weights.items():
+            field = f"models.{name}.weights.{at}"
+            if not isinstance(weights, Released):
+                continue
+            if not weights.file and not weights.url:
+                raise InvalidInput("params.yaml", field=f"{field}.file", seen="nothing", expected="a file, or the url of one")
+            if weights.url and address.setdefault(weights.path, weights.url) != weights.url:
+                expected = f"a file of its own: {weights.path} is that of {address[weights.path]}"
+                raise InvalidInput("params.yaml", field=f"{field}.file", seen=weights.url, expected=expected)
 
 
 def _misfits(profile: Profile) -> Iterator[tuple[str, object, str]]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.params import Released
+from harness.models import lock
 
 # Where a layout keeps the backbone: the dictionary's key and the prefix of the backbone's names in it.
 _WHERE = {
@@ -52,13 +53,16 @@ def load(released: Released, network: nn.Module) -> None:
     anything but tensors and plain values, when its layout is another, or when its backbone lacks a tensor of the network, has
     one of another shape or one more. The network is then as it was. Nothing in the file is ever executed.
     """
-    path = Path(released.file)
+    path = Path(released.path)
     if not path.is_file():
-        raise MissingArtifact(path, "released weights", next_step=f"download the {released.layout} weights to {path}")
+        step = "python -m harness fetch" if released.url else f"download the {released.layout} weights to {path}"
+        raise MissingArtifact(path, "released weights", next_step=step)
     raw = path.read_bytes()
     sha = hashlib.sha256(raw).hexdigest()
-    if released.sha256 != sha:
-        seen = f"{sha}, but params.yaml {'names none' if not released.sha256 else 'has ' + released.sha256}"
+    held = lock.LOCK if released.url and not released.sha256 else "params.yaml"
+    expected = released.sha256 or lock.known().get(released.url, "")
+    if sha != expected:
+        seen = f"{sha}, but {held} {'has ' + expected if expected else 'names none'}"
         raise InvalidInput(path, field="sha256", seen=seen, expected="the SHA-256 of the file as its authors publish it")
     content: Any = _read(path, raw)
     keys, prefix = _WHERE[released.layout]
