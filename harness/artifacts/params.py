@@ -104,12 +104,13 @@ class KnnParams(Strict):
 class ProbeParams(Strict):
     """Probes on frozen features (Table A4): the cross product of rates (for 256 images), decays, l1, warmups and epochs.
 
-    images: training images, the last `holdout` share of which chooses. views: crops and flips of each, seen in turn. depths: of
-    the probes deeper than linear. best: how many configurations are trained anew and reported.
+    images: the first of the bank's training images, the last `holdout` share of which chooses. views: crops and flips of each,
+    seen in turn; with 0 it is the images as they are, which costs no forward. depths: of the probes deeper than linear.
+    best: how many configurations are trained anew and reported.
     """
 
     images: Count
-    views: Count
+    views: Annotated[int, Field(ge=0)]
     crop: tuple[Positive, Unit]
     rates: Annotated[tuple[Positive, ...], Field(min_length=1)]
     decays: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
@@ -367,6 +368,8 @@ def _misfits(profile: Profile) -> Iterator[tuple[str, object, str]]:
         most = f"at most {extract.images // 4}: 4 of the {extract.images} extract.images in each (eq. 3 divides by n - 3)"
         yield "similarity.subsets", similarity.subsets, most
     probe = profile.probe
+    if probe.images > extract.bank:
+        yield "probe.images", probe.images, f"at most extract.bank, {extract.bank}"
     kept = probe.images - round(probe.holdout * probe.images)
     if probe.batch > kept:
         yield "probe.batch", probe.batch, f"at most the {kept} images beside the hold-out"

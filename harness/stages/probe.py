@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.provenance import digest
-from harness.artifacts.tables import PROBE, pack
+from harness.artifacts.tables import BANK, PROBE, pack
 from harness.data import images
 from harness.models import checkpoint
 from harness.models.build import build, normaliser
@@ -39,49 +38,44 @@ class FeatureSet(NamedTuple):
 def run(place: Place, model: str, *, device: str = "cpu") -> None:
     """Make probes/<model>: each feature set's grid on a hold-out of the training images, and its best again on validation."""
     settings, architecture, chosen = place.settings, place.params.architecture(model, place.profile), place.settings.probe
-    network = build(architecture.name, **architecture.options)
-    weights = checkpoint.load(place.path("checkpoints", model), network)
-    normalise = normaliser(settings.data.mean, settings.data.std).to(device)
-    train = images.load(settings.data, "train", chosen.images, chosen.seed)
-    validation = images.load(settings.data, "validation", settings.extract.queries, settings.extract.seed)
-    view = reconstruction_view(settings.data.size, chosen.crop).to(device)
-    torch.manual_seed(chosen.seed)
+    bank = store.read_arrays(place.path("banks", model), BANK)
+    inputs = {f"banks/{model}": bank.sha256}
 
-    hashes: dict[str, list[int]] = {"train": [], "validation": []}
+    def kept(name: str) -> Tensor:
+        """(n, token, depth + 1, width) float16, or (n,)"""
+        return torch.from_numpy(np.array(bank[name][: chosen.images] if name.startswith("train") else bank[name]))
 
-    def features(source: images.Images, normalise: nn.Module, split: str = "") -> Tensor:
-        """(n, token, depth + 1, width); with a split its images enter the list of those seen."""
-        parts = []
-        for part in represent(network, normalise, source, settings.extract.batch, device=device):
-            parts.append(part.features)
-            if split:
-                hashes[split].extend(images.hashes(part.pixels).tolist())
-        return torch.from_numpy(np.concatenate(parts))
-
-    augmented = nn.Sequential(view, normalise)
-    seen = {
-        "views": torch.stack([features(train, augmented) for _ in range(chosen.views)]),
-        "plain": features(train, normalise, "train"),
-        "validation": features(validation, normalise, "validation"),
-    }
+    labels = {name: kept(f"{name}_label").to(device) for name in ("train", "validation")}
+    seen = {"plain": kept("train"), "validation": kept("validation")}
+    if chosen.views:
+        network = build(architecture.name, **architecture.options)
+        inputs[f"checkpoints/{model}"] = checkpoint.load(place.path("checkpoints", model), network).sha256
+        size = settings.data.size
+        augmented = nn.Sequential(reconstruction_view(size, chosen.crop), normaliser(settings.data.mean, settings.data.std)).to(
+            device
+        )
+        train = images.load(settings.data, "train", chosen.images, settings.extract.seed)
+        torch.manual_seed(chosen.seed)
+        parts = [represent(network, augmented, train, settings.extract.batch, device=device) for _ in range(chosen.views)]
+        seen["views"] = torch.from_numpy(np.stack([np.concatenate([part.features for part in view]) for view in parts]))
+    else:
+        seen["views"] = seen["plain"][None]
     blocks = seen["plain"].shape[2] - 1
     table = grid(chosen.rates, chosen.decays, chosen.l1, chosen.warmups, chosen.epochs)
     sets = feature_sets(blocks, chosen.depths)
-    labels = {"train": torch.from_numpy(train.label).to(device), "validation": torch.from_numpy(validation.label).to(device)}
-    rows = [_row(s, seen, labels, train.classes, table, place, device) for s in sets]
+    rows = [_row(s, seen, labels, int(labels["train"].max()) + 1, table, place, device) for s in sets]
     values = {name: np.stack([row[name] for row in rows]) for name in ("holdout", "validation", "best", "right")}
     values |= {
         "top": next(row["top"] for row, s in zip(rows, sets, strict=True) if s.name == "final"),
-        "label": validation.label.astype(np.int16),
+        "label": np.asarray(bank["validation_label"], np.int16),
         "sets": pack([s.name for s in sets]),
         "configurations": np.array([list(vars(c).values()) for c in table], np.float64),
     }
     provenance = place.provenance(
         __name__,
         [architecture, settings.data, settings.extract, chosen],
-        images=digest([hashes["train"], hashes["validation"]]),
-        weights=weights.sha256,
-        inputs={f"checkpoints/{model}": weights.sha256},
+        images=bank.provenance.images,
+        inputs=inputs,
         libraries=LIBRARIES,
     )
     store.write_arrays(place.path("probes", model), PROBE, values, provenance)

@@ -9,7 +9,7 @@ from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.tables import AGREE, PROBE
 from harness.maths.agreement import tau_b
-from harness.stages import agree, probe, weights
+from harness.stages import agree, extract, probe, weights
 from harness.stages.place import Place
 
 
@@ -17,6 +17,7 @@ from harness.stages.place import Place
 def probed(tiny: Place) -> Place:
     for model in ("one", "two"):
         weights.run(tiny, model)
+        extract.run(tiny, model)
         probe.run(tiny, model)
     return tiny
 

@@ -10,15 +10,15 @@ import torch
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.tables import PROBE, unpack
-from harness.data import images as image_lists
-from harness.stages import probe, weights
+from harness.artifacts.tables import BANK, PROBE, unpack
+from harness.stages import extract, probe, weights
 from harness.stages.place import Place
 
 
 @pytest.fixture
 def measured(tiny: Place) -> store.Arrays:
     weights.run(tiny, "one")
+    extract.run(tiny, "one")
     probe.run(tiny, "one")
     return store.read_arrays(tiny.path("probes", "one"), PROBE)
 
@@ -50,16 +50,11 @@ def test_feature_sets_are_the_layers_that_their_names_say() -> None:
     assert (sets["gap"].token, sets["gap"].layers) == (1, (12,))
 
 
-def test_validation_images_choose_nothing(tiny: Place, monkeypatch: pytest.MonkeyPatch, measured: store.Arrays) -> None:
+def test_validation_images_choose_nothing(tiny: Place, measured: store.Arrays) -> None:
     """With other validation labels the same configurations are the best, and are right in other places."""
-    load = image_lists.load
-
-    def relabelled(data: Any, split: str, *rest: Any) -> image_lists.Images:
-        source = load(data, split, *rest)
-        turned = (source.label + 1) % 10 if split == "validation" else source.label
-        return image_lists.Images(turned, source.classes, source.read)
-
-    monkeypatch.setattr(probe.images, "load", relabelled)
+    bank = store.read_arrays(tiny.path("banks", "one"), BANK)
+    turned = {"validation_label": (np.array(bank["validation_label"]) + 1) % 10}
+    store.write_arrays(tiny.path("banks", "one"), BANK, {k: np.array(bank[k]) for k in bank.values} | turned, bank.provenance)
     probe.run(tiny, "one")
     other = store.read_arrays(tiny.path("probes", "one"), PROBE)
     for name in ("best", "holdout", "top"):
@@ -69,6 +64,7 @@ def test_validation_images_choose_nothing(tiny: Place, monkeypatch: pytest.Monke
 
 def test_the_holdout_is_not_trained_on(tiny: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     weights.run(tiny, "one")
+    extract.run(tiny, "one")
     fitted: list[tuple[int, int]] = []
     fit = probe.fit
 
@@ -82,6 +78,33 @@ def test_the_holdout_is_not_trained_on(tiny: Place, monkeypatch: pytest.MonkeyPa
     assert fitted == [(102, 102), (128, 128)] * 7
 
 
+def test_without_views_it_is_the_features_of_the_bank_and_no_forward(tiny: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights.run(tiny, "one")
+    extract.run(tiny, "one")
+    settings = tiny.settings
+    chosen = settings.model_copy(update={"probe": settings.probe.model_copy(update={"views": 0, "images": 100})})
+    fitted = []
+    fit = probe.fit
+    monkeypatch.setattr(probe, "fit", lambda view, *rest, **options: fitted.append(view(1)) or fit(view, *rest, **options))
+    monkeypatch.setattr(probe, "represent", None)
+    probe.run(Place(tiny.params.model_copy(update={"profiles": {"tiny": chosen}}), "tiny"), "one")
+    bank = store.read_arrays(tiny.path("banks", "one"), BANK)
+    np.testing.assert_array_equal(fitted[1], bank["train"][:100, 0, -1])
+
+
+def test_views_are_of_the_images_that_the_bank_has(tiny: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view that changes nothing gives the bank's features."""
+    weights.run(tiny, "one")
+    extract.run(tiny, "one")
+    monkeypatch.setattr(probe, "reconstruction_view", lambda size, crop: torch.nn.Identity())
+    fitted = []
+    fit = probe.fit
+    monkeypatch.setattr(probe, "fit", lambda view, *rest, **options: fitted.append(view(1)) or fit(view, *rest, **options))
+    probe.run(tiny, "one")
+    bank = store.read_arrays(tiny.path("banks", "one"), BANK)
+    np.testing.assert_array_equal(fitted[1], bank["train"][:, 0, -1])
+
+
 def test_configurations_that_diverge_are_undefined_and_too_few_that_do_not_are_refused(tiny: Place) -> None:
     def with_rates(*rates: float) -> Place:
         settings = tiny.settings
@@ -89,6 +112,7 @@ def test_configurations_that_diverge_are_undefined_and_too_few_that_do_not_are_r
         return Place(tiny.params.model_copy(update={"profiles": {"tiny": chosen}}), "tiny")
 
     weights.run(tiny, "one")
+    extract.run(tiny, "one")
     probe.run(with_rates(5.0, 1e38), "one")
     holdout = store.read_arrays(tiny.path("probes", "one"), PROBE)["holdout"]
     assert np.isfinite(holdout[:, :4]).all()
