@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.artifacts import params
 from harness.artifacts.errors import BadEnvironment, HarnessError, InvalidInput
-from harness.artifacts.params import Released, nearest
+from harness.artifacts.params import nearest
 
 # Each stage's module, its function, and what it is about.
 STAGES = {
@@ -55,11 +55,9 @@ def _run(options: argparse.Namespace) -> None:
     place = Place(known, options.profile or known.profile)
     place.settings  # noqa: B018 (an unknown profile is told before anything is imported)
     if options.stage == "fetch":
-        from harness.models.fetch import fetch
+        from harness.models.fetch import fetch_all
 
-        names = known.at(place.profile) if options.model is None else [options.model]
-        weights = [known.weights(name, place.profile) for name in names]
-        fetch([one for one in weights if isinstance(one, Released)])
+        fetch_all(known, place.profile, known.at(place.profile) if options.model is None else [options.model])
         return
     module, function, about = STAGES[options.stage]
     chosen = [getattr(options, name) for name in about]
@@ -89,7 +87,7 @@ def _device() -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m harness", description="Run one stage (dvc repro runs all of them), or fetch weights."
+        prog="python -m harness", description="Run one stage (dvc repro runs all of them), or fetch weights and images."
     )
     parser.add_argument("stage", choices=[*STAGES, "fetch"])
     parser.add_argument("--profile", help="a profile of params.yaml; without it the one named there")

@@ -16,6 +16,7 @@ from harness.artifacts.recipes import AnyRecipe
 from harness.artifacts.strict import Count, Positive, Strict, Unit
 
 T = TypeVar("T")
+ADDRESS = r"^(https?://[^\s/]+/\S*[^\s/])?$"
 Family = Literal["je", "rec", "supervised", "random"]
 Key = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 
@@ -60,17 +61,28 @@ class ScenesData(Strict):
 
 
 class ReaderData(Strict):
-    """Images on disk through a timm reader: name as for timm.data.create_dataset, root where the data lie."""
+    """Images on disk through a timm reader: name as for timm.data.create_dataset, root where the data lie.
+
+    url: of the tar archive that holds the root's folder, for `python -m harness fetch`. sha256, licence: of the archive.
+    """
 
     kind: Literal["reader"]
     reader: str
     root: str
+    url: str = Field(default="", pattern=ADDRESS)
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    licence: str = ""
     train_split: str = "train"
     validation_split: str = "validation"
     resize: Count = 256
     size: Count = 224
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+
+    @property
+    def archive(self) -> Path:
+        """Where the archive lies until it is unpacked: beside the root."""
+        return Path(self.root).parent / urlsplit(self.url).path.rpartition("/")[2]
 
 
 class Architecture(Strict):
@@ -172,7 +184,7 @@ class Released(Strict):
     """
 
     file: str = ""
-    url: str = Field(default="", pattern=r"^(https?://[^\s/]+/\S*[^\s/])?$")
+    url: str = Field(default="", pattern=ADDRESS)
     layout: Literal["plain", "mae", "moco_v3", "dino", "msn"] = "plain"
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     licence: str = ""
@@ -388,6 +400,8 @@ def _misfits(profile: Profile) -> Iterator[tuple[str, object, str]]:
         if size % largest:
             yield f"sweep.images.{i}", size, f"a multiple of the largest of sweep.minibatches, {largest}"
     data = profile.data
+    if isinstance(data, ReaderData) and data.url and not data.root:
+        yield "data.root", "nothing", "the folder that data.url unpacks to"
     if isinstance(data, ReaderData) and data.resize < data.size:
         yield "data.resize", data.resize, f"at least data.size, {data.size}: a crop beyond the image would be black there"
 

@@ -10,14 +10,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, build_opener
 
 from tqdm import tqdm
 
 from harness.artifacts.errors import BadEnvironment, InvalidInput
-from harness.artifacts.params import Released
+from harness.artifacts.params import Params, ReaderData, Released
+from harness.data.archive import unpack
 from harness.models import lock
 
 CHUNK = 1 << 20
@@ -25,7 +26,31 @@ CHUNK = 1 << 20
 PATIENCE = 60
 
 
-def fetch(wanted: Iterable[Released], *, say: Callable[[str], None] = print) -> None:
+class Wanted(NamedTuple):
+    """An address and the file that it goes to. sha256: where it is said; else that of the address in weights.lock holds."""
+
+    url: str
+    path: Path
+    sha256: str = ""
+    licence: str = ""
+
+
+def fetch_all(params: Params, profile: str, models: Iterable[str], *, say: Callable[[str], None] = print) -> None:
+    """Get what is published of the models' weights and of the profile's images; see `fetch`."""
+    data = params.of(profile).data
+    if isinstance(data, ReaderData) and data.url:
+        if Path(data.root).is_dir():
+            say(f"{data.root}: there")
+        else:
+            fetch([Wanted(data.url, data.archive, data.sha256, data.licence)], say=say)
+            unpack(data.archive, Path(data.root))
+            say(f"{data.root}: unpacked")
+    weights = (params.weights(model, profile) for model in models)
+    published = (one for one in weights if isinstance(one, Released) and one.url)
+    fetch((Wanted(one.url, Path(one.path), one.sha256, one.licence) for one in published), say=say)
+
+
+def fetch(wanted: Iterable[Wanted], *, say: Callable[[str], None] = print) -> None:
     """Get the files that are not there, each told with its size and licence before the first byte of it.
 
     A transfer that broke goes on where it stopped, if the server still has the same file. The SHA-256 of an address is kept in
@@ -33,23 +58,23 @@ def fetch(wanted: Iterable[Released], *, say: Callable[[str], None] = print) -> 
     Raises InvalidInput (exit 12) for another SHA-256, a web page and a transfer of another length, BadEnvironment (exit 14)
     where the network, the proxy or the disk refuses or another process is fetching the file.
     """
-    for released in {weights.url: weights for weights in wanted if weights.url}.values():
-        path = Path(released.path)
+    for one in {one.url: one for one in wanted}.values():
+        path = one.path
         if path.is_file():
             with path.open("rb") as file:
-                _accept(released, path, hashlib.file_digest(file, "sha256").hexdigest())
-            say(f"{path}: there, as {'params.yaml' if released.sha256 else lock.LOCK} says")
+                _accept(one, path, hashlib.file_digest(file, "sha256").hexdigest())
+            say(f"{path}: there, as {'params.yaml' if one.sha256 else lock.LOCK} says")
             continue
         part = path.with_name(f"{path.name}.part")
         with _machine(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with part.open("ab") as file, _alone(path, file):
-                sha = _transfer(released, path, file, say)
+                sha = _transfer(one, path, file, say)
                 file.flush()
                 os.fsync(file.fileno())
                 # What is refused is not gone on with either.
                 try:
-                    _accept(released, path, sha)
+                    _accept(one, path, sha)
                 except InvalidInput:
                     _forget(part)
                     raise
@@ -58,17 +83,17 @@ def fetch(wanted: Iterable[Released], *, say: Callable[[str], None] = print) -> 
         say(f"{path}: fetched, sha256 {sha}")
 
 
-def _accept(released: Released, path: Path, sha: str) -> None:
-    expected = released.sha256 or lock.known().get(released.url, sha)
+def _accept(one: Wanted, path: Path, sha: str) -> None:
+    expected = one.sha256 or lock.known().get(one.url, sha)
     if sha != expected:
-        held = "params.yaml" if released.sha256 else str(lock.LOCK)
-        step = f"if its authors replaced {released.url}, change the SHA-256 in {held}; else remove the file and fetch again"
+        held = "params.yaml" if one.sha256 else str(lock.LOCK)
+        step = f"if its authors replaced {one.url}, change the SHA-256 in {held}; else remove the file and fetch again"
         raise InvalidInput(path, field="sha256", seen=sha, expected=f"{expected}, as {held} has", next_step=step)
-    if not released.sha256:
-        lock.add(released.url, sha)
+    if not one.sha256:
+        lock.add(one.url, sha)
 
 
-def _transfer(released: Released, path: Path, file: BinaryIO, say: Callable[[str], None]) -> str:
+def _transfer(one: Wanted, path: Path, file: BinaryIO, say: Callable[[str], None]) -> str:
     """Append what is missing and return the SHA-256 of the whole."""
     part = Path(file.name)
     done, validator = file.tell(), _read_validator(_validator(part))
@@ -76,25 +101,25 @@ def _transfer(released: Released, path: Path, file: BinaryIO, say: Callable[[str
         done = 0
     headers = {"Range": f"bytes={done}-", "If-Range": validator} if done else {}
     # Sizes and hashes are those of the file, not of a compressed transfer.
-    with _answer(released.url, headers | {"Accept-Encoding": "identity"}) as response:
+    with _answer(one.url, headers | {"Accept-Encoding": "identity"}) as response:
         if response.status != 206:
             done = 0
         elif not (response.headers.get("Content-Range") or "").startswith(f"bytes {done}-"):
             _forget(part)
             seen = f"{response.headers.get('Content-Range')} where {done} bytes are there"
-            raise BadEnvironment(released.url, seen=seen, expected=f"bytes {done}-", next_step="fetch again, from the start")
+            raise BadEnvironment(one.url, seen=seen, expected=f"bytes {done}-", next_step="fetch again, from the start")
         file.truncate(done)
         file.seek(0, os.SEEK_END)
         kind, length = response.headers.get_content_type(), response.headers.get("Content-Length")
         if kind in ("text/html", "application/xhtml+xml"):
             _forget(part)
             step = "open the address in a browser: it may ask for a login or have moved"
-            raise InvalidInput(released.url, field="content", seen=f"a web page ({kind})", expected="weights", next_step=step)
+            raise InvalidInput(one.url, field="content", seen=f"a web page ({kind})", expected="weights", next_step=step)
         total = None if length is None else done + int(length)
         size = "unknown size" if total is None else f"{total / 1e6:.1f} MB"
         resumed = f", {done / 1e6:.1f} MB of it there" if done else ""
-        elsewhere = f" (at {response.url})" if response.url != released.url else ""
-        say(f"{released.url}{elsewhere}: {size}{resumed}, licence: {released.licence or 'not stated'}")
+        elsewhere = f" (at {response.url})" if response.url != one.url else ""
+        say(f"{one.url}{elsewhere}: {size}{resumed}, licence: {one.licence or 'not stated'}")
         _validator(part).write_text(response.headers.get("ETag") or response.headers.get("Last-Modified") or "")
         with part.open("rb") as written:
             sha = hashlib.file_digest(written, "sha256")
@@ -107,7 +132,7 @@ def _transfer(released: Released, path: Path, file: BinaryIO, say: Callable[[str
                 bar.update(len(chunk))
     if total is not None and done != total:
         step = "fetch again: it goes on where it stopped"
-        raise BadEnvironment(released.url, seen=f"the transfer broke after {done} bytes", expected=total, next_step=step)
+        raise BadEnvironment(one.url, seen=f"the transfer broke after {done} bytes", expected=total, next_step=step)
     return sha.hexdigest()
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
+import io
 import json
+import tarfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 
 from harness.__main__ import main
 from harness.artifacts import params
@@ -19,7 +24,7 @@ from harness.artifacts.errors import BadEnvironment, InvalidInput, MissingArtifa
 from harness.artifacts.params import Released
 from harness.models import lock, released
 from harness.models.build import build
-from harness.models.fetch import fetch
+from harness.models.fetch import Wanted, fetch, fetch_all
 from tests.stages.conftest import TINY
 
 CONTENT = bytes(range(256)) * 40_000
@@ -91,8 +96,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 FILE = Path("weights/vit.pth")
 
 
-def wanted(server: Server, **more: str) -> Released:
-    return Released(url=server.url, layout="dino", **more)
+def wanted(server: Server, **more: str) -> Wanted:
+    return Wanted(server.url, FILE, **more)
 
 
 def left() -> set[str]:
@@ -210,7 +215,7 @@ def test_a_redirection_is_followed_and_told(server: Server, capsys: pytest.Captu
 
 def test_no_server_and_no_proxy_exit_14(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadEnvironment, match="no connection"):
-        fetch([Released(url="http://127.0.0.1:9/vit.pth")])
+        fetch([Wanted("http://127.0.0.1:9/vit.pth", FILE)])
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -219,8 +224,6 @@ def test_no_server_and_no_proxy_exit_14(server: Server, monkeypatch: pytest.Monk
 
 
 def test_two_fetches_of_one_file_are_one(server: Server) -> None:
-    import fcntl
-
     Path("weights").mkdir()
     with Path("weights/vit.pth.part").open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
@@ -254,28 +257,22 @@ def test_a_lock_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_model_is_loaded_from_what_was_fetched_and_from_nothing_else(server: Server) -> None:
-    import io
-
-    import torch
-
     source = build("vit_tiny_patch16_224", seed=1, img_size=16, patch_size=4, embed_dim=16, depth=2, num_heads=2)
     out = io.BytesIO()
     torch.save(source.state_dict(), out)
     server.content = out.getvalue()
     target = build("vit_tiny_patch16_224", seed=2, img_size=16, patch_size=4, embed_dim=16, depth=2, num_heads=2)
     with pytest.raises(MissingArtifact, match="python -m harness fetch"):
-        released.load(wanted(server), target)
+        released.load(Released(url=server.url, layout="dino"), target)
     fetch([wanted(server)])
-    released.load(wanted(server), target)
+    released.load(Released(url=server.url, layout="dino"), target)
     assert all(torch.equal(a, b) for a, b in zip(source.state_dict().values(), target.state_dict().values(), strict=True))
     Path("weights.lock").unlink()
     with pytest.raises(InvalidInput, match=r"but weights\.lock names none"):
-        released.load(wanted(server), target)
+        released.load(Released(url=server.url, layout="dino"), target)
 
 
 def test_the_command_line_fetches_a_profiles_models(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    import yaml
-
     weights = {"tiny": {"url": server.url, "layout": "dino"}}
     one = {"family": "je", "architecture": "vit", "weights": weights}
     Path("params.yaml").write_text(yaml.safe_dump(TINY | {"models": TINY["models"] | {"one": one}}))
@@ -287,6 +284,58 @@ def test_the_command_line_fetches_a_profiles_models(server: Server, capsys: pyte
     FILE.unlink()
     assert main(["fetch", "--profile", "tiny", "--model", "one"]) == 12
     assert "weights.lock" in capsys.readouterr().err
+
+
+def packed(folder: str, link: str = "") -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as file:
+        for name in ("train/a/1.jpeg", "val/a/2.jpeg"):
+            member = tarfile.TarInfo(f"{folder}/{name}")
+            member.size = 3
+            file.addfile(member, io.BytesIO(b"jpg"))
+        if link:
+            member = tarfile.TarInfo(f"{folder}/link")
+            member.type, member.linkname = tarfile.SYMTYPE, link
+            file.addfile(member)
+    return out.getvalue()
+
+
+def with_images(server: Server) -> params.Params:
+    data = {"kind": "reader", "reader": "", "root": "data/photos", "url": server.url, "size": 16, "resize": 16}
+    profile = TINY["profiles"]["tiny"] | {"data": data}
+    return params.check(TINY | {"profiles": {"tiny": profile}, "profile": profile}, "params.yaml")
+
+
+def test_images_are_fetched_and_unpacked_once(server: Server) -> None:
+    server.content = packed("photos")
+    known = with_images(server)
+    fetch_all(known, "tiny", known.models)
+    assert sorted(str(path) for path in Path("data").rglob("*.jpeg")) == [
+        "data/photos/train/a/1.jpeg",
+        "data/photos/val/a/2.jpeg",
+    ]
+    assert [path.name for path in Path("data").iterdir()] == ["photos"]
+    fetch_all(known, "tiny", known.models)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (packed("others"), "a folder photos"),
+        (packed("../photos"), "outside"),
+        (packed("photos", link="/etc"), "absolute path|outside"),
+        (packed("photos")[:-30], "a whole tar archive"),
+        (b"no archive", "a whole tar archive"),
+    ],
+)
+def test_an_archive_that_is_broken_unsafe_or_another_leaves_nothing(server: Server, content: bytes, said: str) -> None:
+    server.content = content
+    known = with_images(server)
+    with pytest.raises(InvalidInput, match=said):
+        fetch_all(known, "tiny", known.models)
+    assert [path.name for path in Path("data").iterdir()] == ["vit.pth"]
+    assert not Path("photos").exists()
 
 
 def raw(**weights: dict[str, str]) -> dict[str, object]:
