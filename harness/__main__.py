@@ -59,6 +59,11 @@ def _run(options: argparse.Namespace) -> None:
 
         fetch_all(known, place.profile, known.at(place.profile) if options.model is None else [options.model])
         return
+    if options.stage == "cost":
+        from harness.stages.cost import run
+
+        run(place, device=_device())
+        return
     module, function, about = STAGES[options.stage]
     chosen = [getattr(options, name) for name in about]
     for name, value in zip(about, chosen, strict=True):
@@ -87,9 +92,10 @@ def _device() -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m harness", description="Run one stage (dvc repro runs all of them), or fetch weights and images."
+        prog="python -m harness",
+        description="Run one stage (dvc repro runs all of them), fetch weights and images, or say what a profile costs.",
     )
-    parser.add_argument("stage", choices=[*STAGES, "fetch"])
+    parser.add_argument("stage", choices=[*STAGES, "fetch", "cost"])
     parser.add_argument("--profile", help="a profile of params.yaml; without it the one named there")
     parser.add_argument("--model")
     parser.add_argument("--kind", help="banks or probes: which of the references' artifacts")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from harness.artifacts.errors import InvalidInput
+from harness.artifacts.params import ExtractParams
 from harness.artifacts.provenance import digest
 from harness.artifacts.store import ArrayWriter
 from harness.artifacts.tables import BANK, TYPES, pack
@@ -32,18 +33,9 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
     validation = images.load(settings.data, "validation", size.queries, size.seed)
     train = images.load(settings.data, "train", size.bank, size.seed)
     refuse_classes(train.label, validation.label)
-    depth, width, tokens = len(network.blocks), network.embed_dim, 2
-    layers, pairs = depth * len(TYPES) + 1, size.minibatch * (size.minibatch - 1) // 2
-    shapes: dict[str, tuple[int, ...]] = {
-        "gram": (size.images // size.minibatch, layers, pairs),
-        "norm": (layers,),
-        "train": (size.bank, tokens, depth + 1, width),
-        "validation": (size.queries, tokens, depth + 1, width),
-        "train_label": (size.bank,),
-        "validation_label": (size.queries,),
-        "train_image": (size.bank,),
-        "validation_image": (size.queries,),
-    }
+    depth, width = len(network.blocks), network.embed_dim
+    shapes = bank_shapes(size, depth, width)
+    layers = shapes["norm"][0]
     names = pack([f"{i}.{kind}" for i in range(depth) for kind in TYPES] + ["pixels"])
     norm = np.zeros(layers)
     seen: dict[str, list[NDArray[np.int64]]] = {"train": [], "validation": []}
@@ -78,6 +70,21 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
             libraries=LIBRARIES,
         )
         out.finish(provenance)
+
+
+def bank_shapes(size: ExtractParams, depth: int, width: int) -> dict[str, tuple[int, ...]]:
+    """The shape of each array of a bank but the layers' names, of a network with `depth` blocks of `width` features."""
+    layers, pairs, tokens = depth * len(TYPES) + 1, size.minibatch * (size.minibatch - 1) // 2, 2
+    return {
+        "gram": (size.images // size.minibatch, layers, pairs),
+        "norm": (layers,),
+        "train": (size.bank, tokens, depth + 1, width),
+        "validation": (size.queries, tokens, depth + 1, width),
+        "train_label": (size.bank,),
+        "validation_label": (size.queries,),
+        "train_image": (size.bank,),
+        "validation_image": (size.queries,),
+    }
 
 
 def refuse_classes(train: NDArray[np.int64], validation: NDArray[np.int64]) -> None:
