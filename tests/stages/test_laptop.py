@@ -1,0 +1,140 @@
+"""The profile of released weights and public photographs from the download to the report, on a small ViT and small files."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from torch import nn
+
+from harness.__main__ import main
+from harness.artifacts import params, store
+from harness.artifacts.closure import ROOT
+from harness.artifacts.tables import AGREE, BANK, CKA, KNN, PROBE, TYPES
+from harness.data import images
+from harness.models.build import build, normaliser
+from harness.stages.place import Place
+from tests.models.test_released import content
+
+METHODS = ("moco_v3", "dino", "mae")
+CLASSES = 12
+OPTIONS = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2}
+
+
+def network(seed: int) -> nn.Module:
+    """A network whose weights half precision holds, as checkpoints do."""
+    made = build("vit_tiny_patch16_224", seed=seed, **OPTIONS)
+    made.load_state_dict({name: value.half().float() for name, value in made.state_dict().items()})
+    return made
+
+
+def photographs(folder: Path) -> None:
+    """An archive as Imagenette's: a folder for each split, in it one for each class, of JPEGs of several sizes."""
+    draw = np.random.default_rng(0)
+    with tarfile.open(folder / "photos.tgz", "w:gz") as file:
+        for split, count in (("train", 40), ("val", 20)):
+            for label in range(CLASSES):
+                for i in range(count):
+                    pixels = draw.integers(0, 256, (40 + i % 5, 44, 3), np.uint8)
+                    # What tells the classes: the share of each colour.
+                    pixels //= np.array([1 + label % 3, 1 + label // 3, 2], np.uint8)
+                    out = io.BytesIO()
+                    Image.fromarray(pixels).save(out, "JPEG")
+                    member = tarfile.TarInfo(f"photos/{split}/n{label:02d}/{i}.JPEG")
+                    member.size = len(out.getvalue())
+                    file.addfile(member, io.BytesIO(out.getvalue()))
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """Of a server that has the three methods' files and the photographs."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    for seed, method in enumerate(METHODS):
+        torch.save(content(method, network(seed).state_dict()), folder / f"{method}.pth")
+    photographs(folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as http:
+        Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+
+
+def small(address: str) -> dict[str, Any]:
+    """The project's own laptop profile, with other addresses and sizes."""
+    raw: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+    profile = raw["profiles"]["laptop"]
+    profile["data"] |= {"root": "data/photos", "url": f"{address}/photos.tgz", "resize": 36, "size": 32}
+    profile["architectures"]["vit"] = {"name": "vit_tiny_patch16_224", "options": OPTIONS}
+    profile["extract"] |= {"images": 64, "minibatch": 16, "bank": 256, "queries": 128, "batch": 32}
+    profile["probe"] |= {"images": 256, "rates": [10.0], "decays": [0.0], "l1": [0.0, 1e-3, 1e-2], "batch": 64, "depths": [2]}
+    profile["similarity"] |= {"subsets": 8}
+    profile["sweep"] |= {"layers": 3, "minibatches": [8, 16], "images": [16, 32], "subsets": 2}
+    models = {name: raw["models"][name] for name in profile["models"]}
+    for name, model in models.items():
+        model["weights"] = {"laptop": model["weights"]["laptop"]}
+        if name in METHODS:
+            model["weights"]["laptop"]["url"] = f"{address}/{name}.pth"
+    return {"models": models, "profiles": {"laptop": profile}, "profile": profile}
+
+
+def run(*stage: str) -> None:
+    assert main(list(stage)) == 0, stage
+
+
+def test_released_weights_are_fetched_measured_and_reported(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.delenv("http_proxy", raising=False)
+    Path("params.yaml").write_text(yaml.safe_dump(small(address)))
+    known = params.load(Path("params.yaml"))
+    place = Place(known, "laptop")
+    run("fetch")
+    run("cost")
+    run("check")
+    models = known.at("laptop")
+    for stage in ("weights", "extract", "knn", "probe"):
+        for model in models:
+            run(stage, "--model", model)
+    for kind in ("banks", "probes"):
+        run("references", "--kind", kind)
+    for stage in ("compare", "agree"):
+        for model in models:
+            run(stage, "--model", model)
+    for stage in ("pixels", "sweep", "report"):
+        run(stage)
+    assert place.path("report", ending="").joinpath("overview.png").is_file()
+
+    bank = store.read_arrays(place.path("banks", "mae"), BANK)
+    source = network(METHODS.index("mae"))
+    photos = images.load(place.settings.data, "validation", 32, place.settings.extract.seed).read(np.arange(32))
+    pixels = torch.from_numpy(photos).permute(0, 3, 1, 2).float() / 255
+    data = place.settings.data
+    with torch.inference_mode():
+        tokens = source.forward_features(normaliser(data.mean, data.std)(pixels))
+    np.testing.assert_array_equal(bank["validation"][:32, 0, -1], tokens[:, 0].half().numpy())
+    # All methods saw the same images, and are three networks.
+    cka = store.read_arrays(place.path("cka", "mae", "dino"), CKA)["cka"]
+    assert cka.shape == (3 * len(TYPES),) * 2
+    assert np.isfinite(cka).all()
+    assert cka[-1, -1] < 0.999
+    vote = store.read_arrays(place.path("knn", "dino"), KNN)
+    assert set(np.unique(vote["label"])) == set(range(CLASSES))
+    assert store.read_arrays(place.path("probes", "moco_v3"), PROBE)["top"].shape == (128, 10)
+    assert store.read_arrays(place.path("agree", "mae", "moco_v3"), AGREE)["tau"].shape == (2, 128)
