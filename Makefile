@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # Measure what has changed, then decide every claim.
 verify: setup
 	dvc repro
-	pytest claims
+	pytest claims --verdicts artifacts/verdicts.json
 
 # Measure everything again, pre-training included.
 reproduce: setup

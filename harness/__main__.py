@@ -31,9 +31,14 @@ _TORCHLESS = ("agree", "check", "compare", "references", "report")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one stage; return the exit code: 0, or that of the error (12 input, 13 missing, 14 environment)."""
+    """Run one stage or command; return the exit code: 0, 1 where verdicts differ, or that of the error (12, 13 or 14)."""
     options = _parser().parse_args(arguments)
     try:
+        if options.stage == "diff":
+            return _diff(options.verdicts)
+        if options.verdicts:
+            seen = " ".join(options.verdicts)
+            raise InvalidInput("command line", field=options.stage, seen=seen, expected="options only, such as --model NAME")
         _run(options)
     except (HarnessError, MemoryError) as error:
         if options.debug:
@@ -76,6 +81,15 @@ def _run(options: argparse.Namespace) -> None:
     getattr(importlib.import_module(module), function)(place, *chosen, **extra)
 
 
+def _diff(verdicts: list[str]) -> int:
+    if len(verdicts) != 2:
+        seen = f"{len(verdicts)}: {' '.join(verdicts)}"
+        raise InvalidInput("command line", field="diff", seen=seen, expected="two verdict files or git revisions")
+    from harness.evidence import diff
+
+    return diff.run(*verdicts)
+
+
 def _device() -> str:
     """HARNESS_DEVICE, else the CPU: an environment variable, since dvc would rerun a stage whose command changes."""
     name = os.environ.get("HARNESS_DEVICE", "cpu")
@@ -93,9 +107,10 @@ def _device() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m harness",
-        description="Run one stage (dvc repro runs all of them), fetch weights and images, or say what a profile costs.",
+        description="Run one stage (dvc repro runs all), or: fetch files, say a cost, compare verdicts.",
     )
-    parser.add_argument("stage", choices=[*STAGES, "fetch", "cost"])
+    parser.add_argument("stage", choices=[*STAGES, "fetch", "cost", "diff"])
+    parser.add_argument("verdicts", nargs="*", help="diff: two verdict files or git revisions")
     parser.add_argument("--profile", help="a profile of params.yaml; without it the one named there")
     parser.add_argument("--model")
     parser.add_argument("--kind", help="banks or probes: which of the references' artifacts")

@@ -49,8 +49,12 @@ def read(path: Path) -> list[Record]:
     """Read a verdict file. Raises MissingArtifact, and InvalidInput when it is none."""
     if not path.is_file():
         raise MissingArtifact(path, "no verdicts", next_step=f"pytest claims --verdicts {path}")
+    return parse(path.read_bytes(), str(path))
+
+
+def parse(content: bytes, where: str) -> list[Record]:
+    """The records of a verdict file's content. Raises InvalidInput when it is none."""
     try:
-        rows = json.loads(path.read_bytes())
-        return [Record(**(row | {"interval": row["interval"] and tuple(row["interval"])})) for row in rows]
+        return [Record(**(row | {"interval": row["interval"] and tuple(row["interval"])})) for row in json.loads(content)]
     except (ValueError, TypeError, KeyError) as error:
-        raise InvalidInput(path, field="file", seen=error, expected="a list of verdict records") from error
+        raise InvalidInput(where, field="file", seen=error, expected="a list of verdict records") from error
