@@ -98,6 +98,7 @@ def pool_of(folder: Path, count: int, world: dict[str, Any]) -> Pool:
     profile["data"]["world"] |= world
     profile["extract"] |= {"images": 256, "bank": 512, "queries": 512}
     profile["architectures"]["vit"]["options"] |= {"embed_dim": 32, "num_heads": 2}
+    profile["probe"] |= {"images": 512}
     profile["similarity"] = {"k": 10, "subsets": SUBSETS}
     file = folder / "params.yaml"
     profile |= {"name": "null", "models": list(models), "references": ["n0", "n1"], "sweep_models": ["n0", "n1"]}
