@@ -26,6 +26,8 @@ STAGES = {
     "sweep": ("harness.stages.sweep", "run", ()),
     "report": ("harness.stages.report", "run", ()),
 }
+# What is called like a stage and makes no artifact.
+COMMANDS = {"cost": ("harness.stages.cost", "run", ())}
 # Stages without torch have no device.
 _TORCHLESS = ("agree", "check", "compare", "references", "report")
 
@@ -64,12 +66,7 @@ def _run(options: argparse.Namespace) -> None:
 
         fetch_all(known, place.profile, known.at(place.profile) if options.model is None else [options.model])
         return
-    if options.stage == "cost":
-        from harness.stages.cost import run
-
-        run(place, device=_device())
-        return
-    module, function, about = STAGES[options.stage]
+    module, function, about = (STAGES | COMMANDS)[options.stage]
     chosen = [getattr(options, name) for name in about]
     for name, value in zip(about, chosen, strict=True):
         if value is None:
@@ -109,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m harness",
         description="Run one stage (dvc repro runs all), or: fetch files, say a cost, compare verdicts.",
     )
-    parser.add_argument("stage", choices=[*STAGES, "fetch", "cost", "diff"])
+    parser.add_argument("stage", choices=[*STAGES, *COMMANDS, "fetch", "diff"])
     parser.add_argument("verdicts", nargs="*", help="diff: two verdict files or git revisions")
     parser.add_argument("--profile", help="a profile of params.yaml; without it the one named there")
     parser.add_argument("--model")

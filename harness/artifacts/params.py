@@ -16,7 +16,6 @@ from harness.artifacts.recipes import AnyRecipe
 from harness.artifacts.strict import Count, Positive, Strict, Unit
 
 T = TypeVar("T")
-ADDRESS = r"^(https?://[^\s/]+/\S*[^\s/])?$"
 Family = Literal["je", "rec", "supervised", "random"]
 Key = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 
@@ -60,18 +59,31 @@ class ScenesData(Strict):
         return self.world.size
 
 
-class ReaderData(Strict):
+class Download(Strict):
+    """A file that somebody published: the address that `python -m harness fetch` gets it from, its SHA-256 and licence.
+
+    Without a SHA-256 that of an address is kept in weights.lock when it is first fetched; that of a file must be said.
+    """
+
+    url: str = Field(default="", pattern=r"^(https?://[^\s/]+/\S*[^\s/])?$")
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    licence: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies: under weights/, by the last part of the address."""
+        return Path("weights", urlsplit(self.url).path.rpartition("/")[2])
+
+
+class ReaderData(Download):
     """Images on disk through a timm reader: name as for timm.data.create_dataset, root where the data lie.
 
-    url: of the tar archive that holds the root's folder, for `python -m harness fetch`. sha256, licence: of the archive.
+    url: of the tar archive that holds the root's folder. sha256, licence: of the archive.
     """
 
     kind: Literal["reader"]
     reader: str
     root: str
-    url: str = Field(default="", pattern=ADDRESS)
-    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
-    licence: str = ""
     train_split: str = "train"
     validation_split: str = "validation"
     resize: Count = 256
@@ -80,9 +92,9 @@ class ReaderData(Strict):
     std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
 
     @property
-    def archive(self) -> Path:
+    def path(self) -> Path:
         """Where the archive lies until it is unpacked: beside the root."""
-        return Path(self.root).parent / urlsplit(self.url).path.rpartition("/")[2]
+        return Path(self.root).parent / super().path.name
 
 
 class Architecture(Strict):
@@ -177,22 +189,16 @@ class Profile(Strict):
     anchors: dict[Key, Annotated[float, Field(gt=0, lt=100)]] = Field(default_factory=dict)
 
 
-class Released(Strict):
-    """Weights that somebody published: a local file or the address to fetch it from, its layout, its SHA-256 and licence.
-
-    Without a SHA-256 that of an address is kept in weights.lock when it is first fetched; that of a file must be said.
-    """
+class Released(Download):
+    """Weights that somebody published: a local file or an address, and the layout that it has."""
 
     file: str = ""
-    url: str = Field(default="", pattern=ADDRESS)
     layout: Literal["plain", "mae", "moco_v3", "dino", "msn"] = "plain"
-    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
-    licence: str = ""
 
     @property
-    def path(self) -> str:
-        """Where the file lies: as said, or under weights/ by the last part of the address."""
-        return self.file or f"weights/{urlsplit(self.url).path.rpartition('/')[2]}"
+    def path(self) -> Path:
+        """Where the file lies: as said, or by its address."""
+        return Path(self.file) if self.file else super().path
 
 
 def _released_or_recipe(value: Any) -> str:
@@ -347,7 +353,7 @@ def _refuse_other_names(params: Params, name: str, profile: Profile) -> None:
 
 def _refuse_files(params: Params) -> None:
     """Released weights have a file or an address, and two addresses have two files."""
-    address: dict[str, str] = {}
+    address: dict[Path, str] = {}
     for name, model in params.models.items():
         for at, weights in model.weights.items():
             field = f"models.{name}.weights.{at}"

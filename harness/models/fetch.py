@@ -10,29 +10,20 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, build_opener
 
 from tqdm import tqdm
 
 from harness.artifacts.errors import BadEnvironment, InvalidInput
-from harness.artifacts.params import Params, ReaderData, Released
+from harness.artifacts.params import Download, Params, ReaderData, Released
 from harness.data.archive import unpack
 from harness.models import lock
 
 CHUNK = 1 << 20
 # Seconds without a byte after which a connection counts as broken.
 PATIENCE = 60
-
-
-class Wanted(NamedTuple):
-    """An address and the file that it goes to. sha256: where it is said; else that of the address in weights.lock holds."""
-
-    url: str
-    path: Path
-    sha256: str = ""
-    licence: str = ""
 
 
 def fetch_all(params: Params, profile: str, models: Iterable[str], *, say: Callable[[str], None] = print) -> None:
@@ -42,28 +33,27 @@ def fetch_all(params: Params, profile: str, models: Iterable[str], *, say: Calla
         if Path(data.root).is_dir():
             say(f"{data.root}: there")
         else:
-            fetch([Wanted(data.url, data.archive, data.sha256, data.licence)], say=say)
-            unpack(data.archive, Path(data.root))
+            fetch([data], say=say)
+            unpack(data.path, Path(data.root))
             say(f"{data.root}: unpacked")
     weights = (params.weights(model, profile) for model in models)
-    published = (one for one in weights if isinstance(one, Released) and one.url)
-    fetch((Wanted(one.url, Path(one.path), one.sha256, one.licence) for one in published), say=say)
+    fetch((one for one in weights if isinstance(one, Released) and one.url), say=say)
 
 
-def fetch(wanted: Iterable[Wanted], *, say: Callable[[str], None] = print) -> None:
+def fetch(wanted: Iterable[Download], *, say: Callable[[str], None] = print) -> None:
     """Get the files that are not there, each told with its size and licence before the first byte of it.
 
     A transfer that broke goes on where it stopped, if the server still has the same file. The SHA-256 of an address is kept in
     weights.lock on first sight; a file that is there already is held against it too. Nothing is read from a file but its bytes.
-    Raises InvalidInput (exit 12) for another SHA-256, a web page and a transfer of another length, BadEnvironment (exit 14)
-    where the network, the proxy or the disk refuses or another process is fetching the file.
+    Raises InvalidInput (exit 12) for another SHA-256 and a web page, BadEnvironment (exit 14) where the transfer broke, the
+    network, the proxy or the disk refuses or another process is fetching the file.
     """
     for one in {one.url: one for one in wanted}.values():
         path = one.path
         if path.is_file():
             with path.open("rb") as file:
                 _accept(one, path, hashlib.file_digest(file, "sha256").hexdigest())
-            say(f"{path}: there, as {'params.yaml' if one.sha256 else lock.LOCK} says")
+            say(f"{path}: there, as {lock.expected(one)[1]} says")
             continue
         part = path.with_name(f"{path.name}.part")
         with _machine(path):
@@ -83,17 +73,16 @@ def fetch(wanted: Iterable[Wanted], *, say: Callable[[str], None] = print) -> No
         say(f"{path}: fetched, sha256 {sha}")
 
 
-def _accept(one: Wanted, path: Path, sha: str) -> None:
-    expected = one.sha256 or lock.known().get(one.url, sha)
-    if sha != expected:
-        held = "params.yaml" if one.sha256 else str(lock.LOCK)
+def _accept(one: Download, path: Path, sha: str) -> None:
+    expected, held = lock.expected(one)
+    if not expected:
+        lock.add(one.url, sha)
+    elif sha != expected:
         step = f"if its authors replaced {one.url}, change the SHA-256 in {held}; else remove the file and fetch again"
         raise InvalidInput(path, field="sha256", seen=sha, expected=f"{expected}, as {held} has", next_step=step)
-    if not one.sha256:
-        lock.add(one.url, sha)
 
 
-def _transfer(one: Wanted, path: Path, file: BinaryIO, say: Callable[[str], None]) -> str:
+def _transfer(one: Download, path: Path, file: BinaryIO, say: Callable[[str], None]) -> str:
     """Append what is missing and return the SHA-256 of the whole."""
     part = Path(file.name)
     done, validator = file.tell(), _read_validator(_validator(part))

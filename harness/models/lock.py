@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
+from harness.artifacts.params import Download
 
 LOCK = Path("weights.lock")
 
@@ -26,6 +27,13 @@ def known() -> dict[str, str]:
         if not isinstance(sha, str) or not re.fullmatch("[0-9a-f]{64}", sha):
             raise InvalidInput(LOCK, field=url, seen=sha, expected="64 hexadecimal digits", next_step=RESTORE)
     return table
+
+
+def expected(file: Download) -> tuple[str, str]:
+    """The SHA-256 that a published file must have, "" where none is known, and where that is said: params.yaml or the lock."""
+    if file.sha256 or not file.url:
+        return file.sha256, "params.yaml"
+    return known().get(file.url, ""), str(LOCK)
 
 
 def add(url: str, sha256: str) -> None:

@@ -53,14 +53,13 @@ def load(released: Released, network: nn.Module) -> None:
     anything but tensors and plain values, when its layout is another, or when its backbone lacks a tensor of the network, has
     one of another shape or one more. The network is then as it was. Nothing in the file is ever executed.
     """
-    path = Path(released.path)
+    path = released.path
     if not path.is_file():
         step = "python -m harness fetch" if released.url else f"download the {released.layout} weights to {path}"
         raise MissingArtifact(path, "released weights", next_step=step)
     raw = path.read_bytes()
     sha = hashlib.sha256(raw).hexdigest()
-    held = lock.LOCK if released.url and not released.sha256 else "params.yaml"
-    expected = released.sha256 or lock.known().get(released.url, "")
+    expected, held = lock.expected(released)
     if sha != expected:
         seen = f"{sha}, but {held} {'has ' + expected if expected else 'names none'}"
         raise InvalidInput(path, field="sha256", seen=seen, expected="the SHA-256 of the file as its authors publish it")

@@ -6,12 +6,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from harness.artifacts.params import Profile, Released
+from harness.artifacts.recipes import Recipe
 from harness.artifacts.tables import BANK
 from harness.data.images import Images
 from harness.models.build import build, normaliser
@@ -44,20 +44,18 @@ def run(place: Place, *, device: str = "cpu", say: Callable[[str], None] = print
     for name in sorted(named):
         network = build(settings.architectures[name].name, **settings.architectures[name].options)
         rates[name] = (len(network.blocks), network.embed_dim, *rate(settings, network, device))
-    total, seconds, disk = 0, 0.0, 0
+    total = len(models) * (each.bank + each.views) + each.sweep
+    seconds, disk = each.sweep / min(with_grams for *_, with_grams in rates.values()), 0
     for model in models:
         depth, width, plain, with_grams = rates[place.params.models[model].architecture]
-        total += each.bank + each.views
         seconds += (each.bank - each.grams + each.views) / plain + each.grams / with_grams
         disk += bank_bytes(settings, depth, width)
-    total += each.sweep
-    seconds += each.sweep / min(with_grams for *_, with_grams in rates.values())
     shown = ", ".join(f"{name} {plain:.1f} images/s" for name, (_, _, plain, _) in rates.items())
     say(f"{place.profile}: {len(models)} models, {total:,} forwards, {_duration(seconds)} on {device} ({shown})")
     say(f"disk: {disk / 1e9:.1f} GB of features and Grams, under artifacts/{place.profile}/banks")
     weights = [place.params.weights(model, place.profile) for model in models]
-    recipes = [model for model, one in zip(models, weights, strict=True) if hasattr(one, "epochs")]
-    missing = [one.path for one in weights if isinstance(one, Released) and not Path(one.path).is_file()]
+    recipes = [model for model, one in zip(models, weights, strict=True) if isinstance(one, Recipe)]
+    missing = [str(one.path) for one in weights if isinstance(one, Released) and not one.path.is_file()]
     if recipes:
         say(f"beside that, pre-training of {', '.join(recipes)} where it is not done")
     if missing:

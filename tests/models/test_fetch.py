@@ -24,7 +24,7 @@ from harness.artifacts.errors import BadEnvironment, InvalidInput, MissingArtifa
 from harness.artifacts.params import Released
 from harness.models import lock, released
 from harness.models.build import build
-from harness.models.fetch import Wanted, fetch, fetch_all
+from harness.models.fetch import fetch, fetch_all
 from tests.stages.conftest import TINY
 
 CONTENT = bytes(range(256)) * 40_000
@@ -96,8 +96,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 FILE = Path("weights/vit.pth")
 
 
-def wanted(server: Server, **more: str) -> Wanted:
-    return Wanted(server.url, FILE, **more)
+def wanted(server: Server, **more: str) -> Released:
+    return Released(url=server.url, layout="dino", **more)
 
 
 def left() -> set[str]:
@@ -215,7 +215,7 @@ def test_a_redirection_is_followed_and_told(server: Server, capsys: pytest.Captu
 
 def test_no_server_and_no_proxy_exit_14(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadEnvironment, match="no connection"):
-        fetch([Wanted("http://127.0.0.1:9/vit.pth", FILE)])
+        fetch([Released(url="http://127.0.0.1:9/vit.pth")])
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -263,13 +263,13 @@ def test_a_model_is_loaded_from_what_was_fetched_and_from_nothing_else(server: S
     server.content = out.getvalue()
     target = build("vit_tiny_patch16_224", seed=2, img_size=16, patch_size=4, embed_dim=16, depth=2, num_heads=2)
     with pytest.raises(MissingArtifact, match="python -m harness fetch"):
-        released.load(Released(url=server.url, layout="dino"), target)
+        released.load(wanted(server), target)
     fetch([wanted(server)])
-    released.load(Released(url=server.url, layout="dino"), target)
+    released.load(wanted(server), target)
     assert all(torch.equal(a, b) for a, b in zip(source.state_dict().values(), target.state_dict().values(), strict=True))
     Path("weights.lock").unlink()
     with pytest.raises(InvalidInput, match=r"but weights\.lock names none"):
-        released.load(Released(url=server.url, layout="dino"), target)
+        released.load(wanted(server), target)
 
 
 def test_the_command_line_fetches_a_profiles_models(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
@@ -361,4 +361,4 @@ def test_addresses_that_cannot_be_right_are_refused(one: dict[str, str], two: di
 
 def test_two_models_may_share_an_address() -> None:
     known = params.check(raw(one={"url": "http://a/b"}, two={"url": "http://a/b"}), "params.yaml")
-    assert {known.weights(name, "tiny").path for name in ("one", "two")} == {"weights/b"}  # type: ignore[union-attr]
+    assert {known.weights(name, "tiny").path for name in ("one", "two")} == {Path("weights/b")}  # type: ignore[union-attr]
