@@ -14,7 +14,8 @@ from harness.artifacts import params as parameters
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.params import Family, Params
-from harness.artifacts.store import Arrays, Schema
+from harness.artifacts.schema import Schema
+from harness.artifacts.store import Arrays
 from harness.artifacts.tables import AGREE, CKA, KNN, PROBE, SIMILARITY, SWEEP, TOKENS
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.agreement import Agreement, Agreements, Answers, MeasuredAnswers, PrintedAnswers

@@ -2,55 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
-import os
-import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
-from harness.artifacts.errors import BadEnvironment, InvalidInput, MissingArtifact
+from harness.artifacts import files
+from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.artifacts.files import write_bytes
 from harness.artifacts.provenance import Provenance, digest
+from harness.artifacts.schema import Schema, check, check_range, check_shapes, pieces
 
 if TYPE_CHECKING:
     import pandas as pd
 
 REBUILD = "remove the file and run dvc repro"
-
-
-@dataclass(frozen=True)
-class Column:
-    """One array or table column: numpy dtype name ("str" for text), axis names, unit, and inclusive range.
-
-    undefined: whether NaN may stand where the quantity is undefined; everywhere else NaN and Inf are refused.
-    """
-
-    dtype: str
-    axes: tuple[str, ...]
-    unit: str
-    low: float | None = None
-    high: float | None = None
-    undefined: bool = False
-
-
-@dataclass(frozen=True)
-class Schema:
-    """A kind of artifact: its columns, and a version that changes whenever their meaning does."""
-
-    kind: str
-    version: int
-    columns: Mapping[str, Column]
 
 
 @dataclass(frozen=True)
@@ -76,7 +51,7 @@ class Table:
 
 def write_arrays(path: Path, schema: Schema, values: Mapping[str, NDArray[Any]], provenance: Provenance) -> str:
     """Write a .safetensors artifact atomically; return its SHA-256. Raises InvalidInput and BadEnvironment."""
-    _check(path, schema, values)
+    check(path, schema, values)
     with ArrayWriter(path, schema, {name: array.shape for name, array in values.items()}) as out:
         for name, array in values.items():
             out.append(name, array)
@@ -92,7 +67,7 @@ def read_arrays(path: Path, schema: Schema) -> Arrays:
     _must_exist(path)
     raw, text, values = _map(path)
     header = _header(path, schema, text)
-    _check(path, schema, values)
+    check(path, schema, values)
     provenance = _provenance(path, header)
     sha = _arrays_digest(schema, values, provenance)
     _same(path, "sha256", sha, header.get("sha256"))
@@ -113,7 +88,7 @@ class ArrayWriter:
 
     def __init__(self, path: Path, schema: Schema, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self.path, self.schema = path, schema
-        _check_shapes(path, schema, shapes)
+        check_shapes(path, schema, shapes)
         flat = [name for name, shape in shapes.items() if not shape]
         if flat:
             raise InvalidInput(path, field=flat[0], seen="shape ()", expected="at least one axis")
@@ -124,10 +99,10 @@ class ArrayWriter:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> ArrayWriter:
-        with _environment(self.path, 0):
+        with files.environment(self.path, 0):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(self.path)
-            self._folder = tempfile.TemporaryDirectory(dir=self.path.parent, prefix=_prefix(self.path), suffix=".tmp")
+            files.sweep(self.path)
+            self._folder = tempfile.TemporaryDirectory(dir=self.path.parent, prefix=files.prefix(self.path), suffix=".tmp")
         self._parts = {name: Path(self._folder.name) / str(i) for i, name in enumerate(self._shapes)}
         return self
 
@@ -146,9 +121,9 @@ class ArrayWriter:
         filled = self._filled[name] + len(part)
         if filled > shape[0]:
             raise InvalidInput(self.path, field=f"rows of {name}", seen=filled, expected=shape[0])
-        _check_range(self.path, name, column, part, self._filled[name])
+        check_range(self.path, name, column, part, self._filled[name])
         content = np.ascontiguousarray(part).tobytes()
-        with _environment(self.path, len(content)), self._parts[name].open("ab") as file:
+        with files.environment(self.path, len(content)), self._parts[name].open("ab") as file:
             file.write(content)
         self._hashes[name].update(content)
         self._filled[name] = filled
@@ -169,12 +144,12 @@ class ArrayWriter:
         whole = Path(self._folder.name) / "whole"
         header = _header_bytes(self.schema, self._shapes, provenance, sha)
         parts = [part for part in self._parts.values() if part.exists()]
-        with _environment(self.path, len(header) + sum(part.stat().st_size for part in parts)), whole.open("wb") as file:
+        with files.environment(self.path, len(header) + sum(part.stat().st_size for part in parts)), whole.open("wb") as file:
             file.write(header)
             for part in parts:
                 with part.open("rb") as source:
                     shutil.copyfileobj(source, file, 1 << 22)
-            _publish(file, whole, self.path)
+            files.publish(file, whole, self.path)
         return sha
 
 
@@ -183,7 +158,7 @@ def write_table(path: Path, schema: Schema, rows: pd.DataFrame, provenance: Prov
 
     Numbers come back bit for bit; null stands for an undefined one.
     """
-    _check(path, schema, {name: rows[name].to_numpy() for name in rows.columns})
+    check(path, schema, {name: rows[name].to_numpy() for name in rows.columns})
     lists = {name: rows[name].tolist() for name in schema.columns}
     records = [
         {name: None if value != value else value for name, value in zip(lists, values, strict=True)}
@@ -210,7 +185,7 @@ def read_table(path: Path, schema: Schema) -> Table:
     _same(path, "file", digest(content), digest(_table_bytes(schema, provenance, sha, records)))
     _in_place(path, provenance)
     rows = _rows(path, schema, records)
-    _check(path, schema, {name: rows[name].to_numpy() for name in rows.columns})
+    check(path, schema, {name: rows[name].to_numpy() for name in rows.columns})
     return Table(rows, provenance, sha)
 
 
@@ -230,128 +205,6 @@ def _rows(path: Path, schema: Schema, records: list[dict[str, Any]]) -> pd.DataF
     if rows is None:
         raise InvalidInput(path, field="rows", seen=sorted(strange[0]), expected=sorted(names), next_step=REBUILD)
     return rows
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace path by content: temporary file in the same folder, fsync, rename. A crash leaves the old file whole.
-
-    The temporary file is .<name>.<process>.<random>.tmp; the next writer of path removes it if that process is no longer alive.
-    Raises BadEnvironment.
-    """
-    with _environment(path, len(content)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                _publish(file, Path(name), path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
-
-
-def _publish(file: BinaryIO, temporary: Path, path: Path) -> None:
-    """Let a finished temporary file take the artifact's place, on the disk before in the folder."""
-    file.flush()
-    os.fsync(file.fileno())
-    # Temporary files are private; artifacts are for everyone the folder is for.
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
-
-
-def _prefix(path: Path) -> str:
-    return f".{path.name}.{os.getpid()}."
-
-
-def _sweep(path: Path) -> None:
-    """Remove what writers of this artifact left that were killed; those alive keep theirs."""
-    temporary = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.[^.]+\.tmp")
-    for left in path.parent.iterdir():
-        owner = temporary.fullmatch(left.name)
-        if owner is None or _alive(int(owner[1])):
-            continue
-        # Two writers may sweep at once: what the other one removed is not an error.
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-@contextlib.contextmanager
-def _environment(path: Path, size: int) -> Iterator[None]:
-    """Tell what the machine refuses: a full disk or quota (`size` bytes were to be written), or a folder that is read-only."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            free = shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.exists())).free
-            raise BadEnvironment(
-                path,
-                seen=f"the disk is full or the file too large: {error.strerror}, {free} bytes free",
-                expected=f"room for {size} bytes",
-                next_step="free space or raise the quota, then run dvc repro",
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            seen = f"not writable: {error.strerror}"
-            raise BadEnvironment(path.parent, seen=seen, expected="a writable folder") from error
-        raise BadEnvironment(path, seen=f"{type(error).__name__}: {error}", expected="to write the file") from error
-
-
-def _check(path: Path, schema: Schema, values: Mapping[str, NDArray[Any]]) -> None:
-    _check_shapes(path, schema, {name: array.shape for name, array in values.items()})
-    for name, column in schema.columns.items():
-        array = values[name]
-        if column.dtype == "str":
-            strange = [value for value in array.tolist() if not isinstance(value, str)]
-            if strange:
-                raise InvalidInput(path, field=name, seen=f"{strange[0]!r}", expected="text")
-            continue
-        if array.dtype != np.dtype(column.dtype):
-            raise InvalidInput(path, field=name, seen=array.dtype, expected=column.dtype)
-        first = 0
-        for piece in _pieces(array):
-            _check_range(path, name, column, piece, first)
-            first += len(piece) if piece.ndim else 0
-
-
-def _check_shapes(path: Path, schema: Schema, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    if set(shapes) != set(schema.columns):
-        expected = sorted(schema.columns)
-        raise InvalidInput(path, field=f"columns of {schema.kind}", seen=sorted(shapes), expected=expected)
-    sizes: dict[str, int] = {}
-    for name, column in schema.columns.items():
-        if len(shapes[name]) != len(column.axes):
-            raise InvalidInput(path, field=name, seen=f"shape {shapes[name]}", expected=f"axes {column.axes}")
-        for axis, size in zip(column.axes, shapes[name], strict=True):
-            if sizes.setdefault(axis, size) != size:
-                raise InvalidInput(path, field=name, seen=f"{axis} = {size}", expected=f"{axis} = {sizes[axis]}")
-
-
-def _check_range(path: Path, name: str, column: Column, array: NDArray[Any], first: int) -> None:
-    """Refuse NaN (unless undefined), Inf and what lies outside the column's range. first: row of the whole array's."""
-    if array.dtype.kind == "f":
-        undefined = np.isnan(array) if column.undefined else np.zeros((), bool)
-        bad = np.argwhere(~(np.isfinite(array) | undefined))
-        if len(bad):
-            place = [first + int(bad[0][0]), *bad[0][1:].tolist()] if array.ndim else []
-            seen = f"{len(bad)} NaN or Inf, first at {place}"
-            raise InvalidInput(path, field=name, seen=seen, expected="finite numbers")
-        array = array[~undefined] if column.undefined else array
-    if array.size == 0:
-        return
-    low, high = array.min(), array.max()
-    if (column.low is not None and low < column.low) or (column.high is not None and high > column.high):
-        raise InvalidInput(path, field=name, seen=f"[{low}, {high}]", expected=f"[{column.low}, {column.high}] {column.unit}")
 
 
 def _must_exist(path: Path) -> None:
@@ -437,19 +290,9 @@ def _arrays_digest(schema: Schema, arrays: Mapping[str, NDArray[Any]], provenanc
 
 def _content(array: NDArray[Any]) -> str:
     sha = hashlib.sha256()
-    for rows in _pieces(array):
+    for rows in pieces(array):
         sha.update(np.ascontiguousarray(rows).tobytes())
     return sha.hexdigest()
-
-
-def _pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """An array in pieces of some 16 MiB along its first axis: mapped files are never wholly in memory."""
-    if array.ndim == 0 or array.size == 0:
-        yield array
-        return
-    step = max(1, (1 << 24) // max(1, array.nbytes // len(array)))
-    for i in range(0, len(array), step):
-        yield array[i : i + step]
 
 
 def _described(schema: Schema, provenance: Provenance, sha: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.artifacts.store import Column, Schema
+from harness.artifacts.schema import Column, Schema
 
 # Layer types in the order of their execution in a block; a block's own output comes last.
 TYPES = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2", "block")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
-from harness.artifacts.store import write_bytes
+from harness.artifacts.files import write_bytes
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from harness.artifacts import store
+from harness.artifacts import files
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.params import Download
 
@@ -41,7 +41,7 @@ def add(url: str, sha256: str) -> None:
     table = known()
     if table.setdefault(url, sha256) != sha256:
         raise InvalidInput(LOCK, field=url, seen=sha256, expected=table[url])
-    store.write_bytes(LOCK, (json.dumps(table, indent=1, sort_keys=True) + "\n").encode())
+    files.write_bytes(LOCK, (json.dumps(table, indent=1, sort_keys=True) + "\n").encode())
 
 
 RESTORE = "restore it from version control: git checkout weights.lock"

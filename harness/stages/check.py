@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.artifacts import store
+from harness.artifacts import files
 from harness.stages.place import Place
 
 
@@ -11,4 +11,4 @@ def run(place: Place) -> None:
 
     dvc itself answers an unknown profile with the names of parameters that it misses.
     """
-    store.write_bytes(place.path("checked", ending=".txt"), f"{place.profile}\n".encode())
+    files.write_bytes(place.path("checked", ending=".txt"), f"{place.profile}\n".encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from harness.artifacts import store
+from harness.artifacts import files
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.params import nearest
 from harness.stages.place import Place
@@ -30,4 +30,4 @@ def run(place: Place, kind: str) -> None:
             raise MissingArtifact(path, f"{name} is a reference", next_step="run dvc repro")
         with path.open("rb") as file:
             found[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    store.write_bytes(place.path("references", kind, ending=".json"), f"{json.dumps(found, indent=1)}\n".encode())
+    files.write_bytes(place.path("references", kind, ending=".json"), f"{json.dumps(found, indent=1)}\n".encode())

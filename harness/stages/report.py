@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from harness.artifacts import store
+from harness.artifacts import files, store
 from harness.artifacts.tables import CKA, CURVE, KNN, PIXELS, PROBE, TOKENS, unpack
 from harness.stages.place import Place
 
@@ -30,7 +30,7 @@ def run(place: Place) -> None:
     _write(place, "metrics.json", json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False) + "\n")
     _write(place, "knn.csv", knn.to_csv(index=False, lineterminator="\n"))
     _write(place, "curves.csv", curves.to_csv(index=False, lineterminator="\n"))
-    store.write_bytes(place.path("report", ending="") / "overview.png", _picture(place, knn, cka))
+    files.write_bytes(place.path("report", ending="") / "overview.png", _picture(place, knn, cka))
 
 
 def _knn(place: Place) -> pd.DataFrame:
@@ -78,7 +78,7 @@ def _share(vote: np.ndarray, label: np.ndarray) -> float:
 
 
 def _write(place: Place, name: str, text: str) -> None:
-    store.write_bytes(place.path("report", ending="") / name, text.encode())
+    files.write_bytes(place.path("report", ending="") / name, text.encode())
 
 
 def _picture(place: Place, knn: pd.DataFrame, cka: dict[str, np.ndarray]) -> bytes:

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.artifacts import store, tables
+from harness.artifacts import files, store, tables
 from harness.artifacts.errors import BadEnvironment, InvalidInput, MissingArtifact
 from harness.artifacts.provenance import Provenance
-from harness.artifacts.store import Column, Schema
+from harness.artifacts.schema import Column, Schema
 
 MADE = Provenance(profile="test", stage="test", parameters="p", code="c")
 # As it is read back: the store adds which artifact it is.
@@ -127,7 +127,7 @@ def test_disk_and_permission_faults_leave_the_old_artifact_whole(path, monkeypat
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(BadEnvironment, match=message) as caught:
-        store.write_arrays(path, ARRAYS, toy(0.1), MADE) if write == "arrays" else store.write_bytes(path, b"new")
+        store.write_arrays(path, ARRAYS, toy(0.1), MADE) if write == "arrays" else files.write_bytes(path, b"new")
     assert caught.value.exit_code == 14
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == [path.name]
@@ -143,7 +143,7 @@ def test_a_folder_where_no_temporary_can_be_made_is_told(path, monkeypatch):
     with pytest.raises(BadEnvironment, match="not writable"):
         store.write_arrays(path, ARRAYS, toy(0.1), MADE)
     with pytest.raises(BadEnvironment, match="not writable"):
-        store.write_bytes(path, b"new")
+        files.write_bytes(path, b"new")
     assert path.read_bytes() == before
 
 
@@ -236,7 +236,7 @@ def test_a_writer_removes_the_temporaries_of_dead_processes_only(path, write):
     }
     for name in kept:
         (path.parent / name).write_bytes(b"")
-    store.write_arrays(path, ARRAYS, toy(), MADE) if write == "arrays" else store.write_bytes(path, b"new")
+    store.write_arrays(path, ARRAYS, toy(), MADE) if write == "arrays" else files.write_bytes(path, b"new")
     assert {p.name for p in path.parent.iterdir()} == kept | {path.name}
 
 
