@@ -135,3 +135,55 @@ def test_all_layers_help_mae_most(probes: Probes, margin: float) -> list[Decisio
 )
 def test_all_layers_hurt_je(probes: Probes, margin: float) -> list[Decision]:
     return [below(gain(probes, je, "all"), margin) for je in JE]
+
+
+@claim(
+    "all-mae-same-width",
+    where="3.2, Table 1",
+    statement="All intermediate CLS features together help MAE by what is in them, not by how many they are.",
+    reading="linear probe on random projections of all blocks to the width of one, the mean of three, minus the final block, "
+    "for MAE",
+    margin=1.5,
+    published="none",
+)
+def test_all_layers_help_mae_at_equal_width(probes: Probes, margin: float) -> Decision:
+    return exceeds(gain(probes, "mae", "projected"), margin)
+
+
+@claim(
+    "all-je-same-width",
+    where="3.2, Table 1",
+    statement="All intermediate CLS features together hurt JE models by what is in them, not by how many they are.",
+    reading="linear probe on random projections of all blocks to the width of one, the mean of three, minus the final block, "
+    "for each JE model",
+    margin=0.0,
+    published="none",
+)
+def test_all_layers_hurt_je_at_equal_width(probes: Probes, margin: float) -> list[Decision]:
+    return [below(gain(probes, je, "projected"), margin) for je in JE]
+
+
+@claim(
+    "all-mae-code",
+    where="3.2, Table 1",
+    statement="All intermediate CLS features together make MAE's classes easier to learn, from few images too.",
+    reading="online code of the training labels by linear probes on the final block minus on all blocks, in percent of the "
+    "labels' own length, for MAE",
+    margin=1.5,
+    published="none",
+)
+def test_all_layers_shorten_the_code_of_mae(probes: Probes, margin: float) -> Decision:
+    return exceeds(probes.code("mae", "final") - probes.code("mae", "all"), margin)
+
+
+@claim(
+    "all-je-code",
+    where="3.2, Table 1",
+    statement="All intermediate CLS features together make JE models' classes harder to learn, from few images too.",
+    reading="online code of the training labels by linear probes on the final block minus on all blocks, in percent of the "
+    "labels' own length, for each JE model",
+    margin=0.0,
+    published="none",
+)
+def test_all_layers_lengthen_the_code_of_je(probes: Probes, margin: float) -> list[Decision]:
+    return [below(probes.code(je, "final") - probes.code(je, "all"), margin) for je in JE]

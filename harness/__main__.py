@@ -88,8 +88,13 @@ def _diff(verdicts: list[str]) -> int:
 
 
 def _device() -> str:
-    """HARNESS_DEVICE, else the CPU: an environment variable, since dvc would rerun a stage whose command changes."""
+    """HARNESS_DEVICE, else the CPU: an environment variable, since dvc would rerun a stage whose command changes.
+
+    Of several GPUs, each process of a launch has its own.
+    """
     name = os.environ.get("HARNESS_DEVICE", "cpu")
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name += f":{os.environ['LOCAL_RANK']}"
     import torch
 
     try:

@@ -130,7 +130,8 @@ class ProbeParams(Strict):
 
     images: the first of the bank's training images, the last `holdout` share of which chooses. views: crops and flips of each,
     seen in turn; with 0 it is the images as they are, which costs no forward. depths: of the probes deeper than linear.
-    best: how many configurations are trained anew and reported.
+    best: how many configurations are trained anew and reported. projections: random ones of all layers to one's width.
+    doublings: of the images whose labels are coded by what is learnt from those before (minimum description length).
     """
 
     images: Count
@@ -145,6 +146,8 @@ class ProbeParams(Strict):
     depths: tuple[Annotated[int, Field(ge=2)], ...] = (2, 3, 4, 5)
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
     best: Count = 5
+    projections: Count = 3
+    doublings: Count = 4
     seed: int = Field(default=0, ge=0)
 
 
@@ -391,6 +394,8 @@ def _misfits(profile: Profile) -> Iterator[tuple[str, object, str]]:
     kept = probe.images - round(probe.holdout * probe.images)
     if probe.batch > kept:
         yield "probe.batch", probe.batch, f"at most the {kept} images beside the hold-out"
+    if probe.images >> probe.doublings < 2:
+        yield "probe.doublings", probe.doublings, f"so few that at least 2 of {probe.images} images come first"
     if max(probe.warmups) >= min(probe.epochs):
         yield "probe.warmups", max(probe.warmups), f"below the fewest of probe.epochs, {min(probe.epochs)}"
     tried = len(probe.rates) * len(probe.decays) * len(probe.l1) * len(probe.warmups) * len(probe.epochs)

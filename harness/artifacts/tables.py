@@ -89,7 +89,7 @@ PIXELS = Schema(
 
 PROBE = Schema(
     "probe",
-    1,
+    2,
     {
         # Every configuration, trained on the training images but for the hold-out; NaN where it diverged.
         "holdout": Column("float32", ("set", "configuration"), "share right on the hold-out", 0, 1, undefined=True),
@@ -101,6 +101,9 @@ PROBE = Schema(
         # The classes that the best probe on the final CLS token ranks first, most likely first.
         "top": Column("int16", ("query", "rank"), "class", 0),
         "label": Column("int16", ("query",), "class", 0),
+        # What each training label costs in an online code by the best probes on the final CLS token, and on all blocks'.
+        "code": Column("float32", ("coded", "train"), "log2(classes) bits", 0),
+        "coded": Column("uint8", ("coded_bytes",), "JSON"),
         "sets": _TEXT,
         "configurations": Column(
             "float64", ("configuration", "field"), "base rate, decay, L1, warm-up and length in epochs", 0

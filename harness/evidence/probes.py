@@ -1,14 +1,15 @@
 """What probes find, as estimates: measured ones over images and configurations, printed ones over what the paper says of them.
 
 Claims name a point, a model with the features that its probe had: "final", the CLS token after the last block; "pair", that and
-the best other block's; "all"; "wide", the final one joined to itself; "depth2" to "depth5", "deep" the best of those beyond 2.
+the best other block's; "all"; "wide", the final one joined to itself; "depth2" to "depth5", "deep" the best of those beyond 2;
+"projected", the mean over random projections of all blocks to the width of one.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol, Self
 
@@ -19,22 +20,27 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.params import nearest
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import unpack
-from harness.evidence.estimate import Estimate, FloatArray, bootstrap_means
+from harness.evidence.estimate import Estimate, FloatArray, bootstrap_means, mean
 from harness.evidence.published import Published
 from harness.evidence.resampling import BLOCKS, DRAWS, HI, SEED
 
 Point = tuple[str, str]
 
 WIDE = f"final+{HI[-1]}"
+PROJECTED = "projected"
 # What is chosen on the hold-out: by the mean accuracy there of the configurations that were then trained anew.
 CHOICES = {"pair": tuple(f"final+{block}" for block in BLOCKS[:-1]), "deep": ("depth3", "depth4", "depth5")}
 
 
 class Probes(Protocol):
-    """Top-1 accuracies in percent."""
+    """Top-1 accuracies in percent, and code lengths in percent of those without features."""
 
     def combination(self, factors: Mapping[Point, float]) -> Estimate:
         """The weighted sum of points."""
+        ...
+
+    def code(self, model: str, features: str) -> Estimate:
+        """What training labels cost in an online code, in percent of log2(classes) bits."""
         ...
 
 
@@ -53,7 +59,8 @@ class ProbeAccuracy:
     """Which validation images one model's probes get right.
 
     right: by feature set, (run, image). holdout: by feature set, the mean share right on the hold-out of the configurations
-    that the runs have. name: the model's. images: digest of the image list; estimates on equal images are paired.
+    that the runs have. name: the model's. images: digest of the image list; estimates on equal images are paired. code: by
+    feature set, (training image,), the share of log2(classes) bits that its label costs in an online code.
     Raises InvalidInput when there are no sets, or sets of different shapes.
     """
 
@@ -61,6 +68,7 @@ class ProbeAccuracy:
     holdout: Mapping[str, float]
     name: str
     images: str
+    code: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shapes = {array.shape for array in self.right.values()}
@@ -73,9 +81,9 @@ class ProbeAccuracy:
         sets, n = unpack(arrays["sets"]), len(arrays["label"])
         right = np.unpackbits(np.asarray(arrays["right"]), axis=2, count=n).astype(bool)
         chosen = np.take_along_axis(np.asarray(arrays["holdout"], np.float64), np.asarray(arrays["best"]), axis=1).mean(1)
-        return cls(
-            dict(zip(sets, right, strict=True)), dict(zip(sets, chosen.tolist(), strict=True)), name, arrays.provenance.images
-        )
+        code = dict(zip(unpack(arrays["coded"]), np.asarray(arrays["code"], np.float64), strict=True))
+        holdout = dict(zip(sets, chosen.tolist(), strict=True))
+        return cls(dict(zip(sets, right, strict=True)), holdout, name, arrays.provenance.images, code)
 
     def chosen(self, features: str) -> str:
         """The feature set that a name stands for. Raises InvalidInput with the nearest names for one that was not probed."""
@@ -89,10 +97,28 @@ class ProbeAccuracy:
 
     def estimate(self, features: str) -> Estimate:
         """Mean accuracy of the reported runs, resampled over images and, of each feature set by itself, over its runs."""
+        if features == PROJECTED:
+            projections = [name for name in self.right if name.startswith(PROJECTED)]
+            if projections:
+                return mean([self.estimate(name) for name in projections])
         index = list(self.right).index(self.chosen(features))
         value, draws, without = (part[..., index] for part in self._resampled)
         n = next(iter(self.right.values())).shape[1]
         return Estimate(float(value), draws, n, "images", f"{self.images}/images/n={n}/draws={DRAWS}/seed={SEED}", without)
+
+    def code_length(self, features: str) -> Estimate:
+        """What a training label costs in an online code, in percent of log2(classes) bits, resampled over training images.
+
+        Raises InvalidInput for features by which no labels were coded.
+        """
+        if features not in self.code:
+            seen, expected = features, nearest(features, list(self.code))
+            raise InvalidInput(f"probes of {self.name}", field="coded features", seen=seen, expected=expected)
+        percent = 100.0 * self.code[features]
+        n, value = len(percent), float(percent.mean())
+        draws = bootstrap_means(percent[None], SEED, DRAWS)[:, 0]
+        key = f"{self.images}/training images/n={n}/draws={DRAWS}/seed={SEED}"
+        return Estimate(value, draws, n, "training images", key, (value * n - percent) / (n - 1))
 
     @cached_property
     def _resampled(self) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -127,6 +153,10 @@ class MeasuredProbes:
             total = total + part
         return total
 
+    def code(self, model: str, features: str) -> Estimate:
+        """What training labels cost by these features, paired over the images."""
+        return self.of(model).code_length(features)
+
 
 @dataclass(frozen=True)
 class PrintedProbes:
@@ -141,6 +171,10 @@ class PrintedProbes:
             for key in self._keys(model, features):
                 terms[key] = terms.get(key, 0.0) + factor
         return self.numbers.combination({key: factor for key, factor in terms.items() if factor})
+
+    def code(self, model: str, features: str) -> Estimate:
+        """Raises InvalidInput: the paper codes no labels."""
+        raise InvalidInput("published numbers", field="code", seen=f"{features} of {model}", expected="what is printed")
 
     def _keys(self, model: str, features: str) -> list[str]:
         if features in ("final", "pair", "all"):

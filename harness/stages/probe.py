@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,24 +20,35 @@ from harness.models.build import build, normaliser
 from harness.models.represent import represent
 from harness.stages.place import Place
 from harness.training.augment import reconstruction_view
-from harness.training.probes import Configuration, fit, grid
+from harness.training.codelength import online_code
+from harness.training.probes import Configuration, Fitted, fit, grid
+from harness.training.processes import first, shared_out
 
 LIBRARIES = ("torch", "timm", "kornia", "numpy", "scikit-learn")
+# Feature sets by which the labels are coded.
+CODED = ("final", "all")
 # Classes of the best final head's ranking that are kept of each image.
 RANKS = 10
 
 
 class FeatureSet(NamedTuple):
-    """What a probe is trained on. token: 0 for CLS, 1 for GAP. layers: blocks, and the number of blocks for the final norm."""
+    """What a probe is trained on. token: 0 for CLS, 1 for GAP. layers: blocks, and the number of blocks for the final norm.
+
+    projection: seed of a random projection of them to the width of one layer.
+    """
 
     name: str
     token: int
     layers: tuple[int, ...]
     depth: int = 1
+    projection: int | None = None
 
 
 def run(place: Place, model: str, *, device: str = "cpu") -> None:
-    """Make probes/<model>: each feature set's grid on a hold-out of the training images, and its best again on validation."""
+    """Make probes/<model>: each feature set's grid on a hold-out of the training images, and its best again on validation.
+
+    Under a launcher, `torchrun --nproc-per-node 8 -m harness probe ...`, the processes share the feature sets.
+    """
     settings, architecture, chosen = place.settings, place.params.architecture(model, place.profile), place.settings.probe
     bank = store.read_arrays(place.path("banks", model), BANK)
     inputs = {f"banks/{model}": bank.sha256}
@@ -62,11 +74,16 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
         seen["views"] = seen["plain"][None]
     blocks = seen["plain"].shape[2] - 1
     table = grid(chosen.rates, chosen.decays, chosen.l1, chosen.warmups, chosen.epochs)
-    sets = feature_sets(blocks, chosen.depths)
-    rows = [_row(s, seen, labels, int(labels["train"].max()) + 1, table, place, device) for s in sets]
+    sets = feature_sets(blocks, chosen.depths, chosen.projections)
+    classes = int(labels["train"].max()) + 1
+    rows = shared_out(sets, lambda s: _row(s, seen, labels, classes, table, place, device))
+    if not first():
+        return
     values = {name: np.stack([row[name] for row in rows]) for name in ("holdout", "validation", "best", "right")}
     values |= {
         "top": next(row["top"] for row, s in zip(rows, sets, strict=True) if s.name == "final"),
+        "code": np.stack([row["code"] for row, s in zip(rows, sets, strict=True) if s.name in CODED]),
+        "coded": pack([s.name for s in sets if s.name in CODED]),
         "label": np.asarray(bank["validation_label"], np.int16),
         "sets": pack([s.name for s in sets]),
         "configurations": np.array([list(vars(c).values()) for c in table], np.float64),
@@ -81,18 +98,20 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
     store.write_arrays(place.path("probes", model), PROBE, values, provenance)
 
 
-def feature_sets(blocks: int, depths: tuple[int, ...]) -> list[FeatureSet]:
-    """The final CLS token alone, with each block's, with all blocks', deeper probes on it, and the mean patch token.
+def feature_sets(blocks: int, depths: tuple[int, ...], projections: int) -> list[FeatureSet]:
+    """The final CLS token alone, with each block's, with all blocks', deeper probes on it, and the mean patch token; and random
+    projections of all blocks' to the width of one, which have what is in the other blocks but no more dimensions.
 
     "final+11" joins the final token of twelve blocks with what it was before the final norm: as many features, none new.
     """
-    final = blocks
+    final, all_blocks = blocks, (*range(blocks - 1), blocks)
     return [
         FeatureSet("final", 0, (final,)),
         *(FeatureSet(f"final+{i}", 0, (i, final)) for i in range(blocks)),
-        FeatureSet("all", 0, (*range(blocks - 1), final)),
+        FeatureSet("all", 0, all_blocks),
         *(FeatureSet(f"depth{d}", 0, (final,), d) for d in depths),
         FeatureSet("gap", 1, (final,)),
+        *(FeatureSet(f"projected{i}", 0, all_blocks, projection=i) for i in range(projections)),
     ]
 
 
@@ -108,8 +127,10 @@ def _row(
     """The columns of one feature set."""
     params = place.settings.probe
 
+    project = _projection(seen["plain"], chosen)
+
     def columns(x: Tensor) -> Tensor:
-        return x[:, chosen.token, list(chosen.layers)].flatten(1).float().to(device)
+        return project(x[:, chosen.token, list(chosen.layers)].flatten(1).float()).to(device)
 
     views = [columns(x) for x in seen["views"]]
     plain, validation = columns(seen["plain"]), columns(seen["validation"])
@@ -127,12 +148,13 @@ def _row(
         raise InvalidInput("probe", field="configurations", seen=seen_there, expected=f"at least the {params.best} best")
     best = np.argsort(-np.where(np.isfinite(holdout), holdout, -1.0), kind="stable")[: params.best]
     # New weights and a new order: the best of many on the hold-out are partly lucky there.
-    again = fit(
-        on(len(plain)), label, classes, [table[i] for i in best], batch=params.batch, depth=chosen.depth, seed=params.seed + 1
-    )
-    logits = again.logits(validation)
+    anew = _anew([table[i] for i in best], on, label, classes, chosen.depth, place)
+    logits = anew(len(plain)).logits(validation)
     if not torch.isfinite(logits).all():
         raise InvalidInput("probe", field=chosen.name, seen="a best configuration that diverged anew", expected="finite logits")
+    code = {}
+    if chosen.name in CODED:
+        code["code"] = online_code(anew, plain, label, classes, params.doublings).float().cpu().numpy()
     top = logits[:, 0].topk(min(RANKS, classes), dim=1).indices
     return {
         "holdout": holdout.astype(np.float32),
@@ -140,7 +162,40 @@ def _row(
         "best": best.astype(np.int64),
         "right": np.packbits((logits.argmax(2) == truth[:, None]).T.cpu().numpy(), axis=1),
         "top": top.cpu().numpy().astype(np.int16),
+        **code,
     }
+
+
+def _anew(
+    best: list[Configuration],
+    on: Callable[[int], Callable[[int], Tensor]],
+    label: Tensor,
+    classes: int,
+    depth: int,
+    place: Place,
+) -> Callable[[int], Fitted]:
+    """n to the best configurations, trained on the first n images; each time on as many in all as there are in its epochs."""
+    params = place.settings.probe
+
+    def train(n: int) -> Fitted:
+        times = len(label) // n
+        longer = [replace(c, epochs=c.epochs * times, warmup_epochs=c.warmup_epochs * times) for c in best]
+        return fit(on(n), label[:n], classes, longer, batch=min(params.batch, n), depth=depth, seed=params.seed + 1)
+
+    return train
+
+
+def _projection(plain: Tensor, chosen: FeatureSet) -> Callable[[Tensor], Tensor]:
+    """A set's random projection to one layer's width, of features that vary alike: else it would be of the loudest layer."""
+    if chosen.projection is None:
+        return lambda x: x
+    x = plain[:, chosen.token, list(chosen.layers)].flatten(1).float()
+    centre, spread = x.mean(0), x.std(0)
+    # A feature that never varies has nothing to be projected.
+    scale = torch.where(spread > 0, 1 / spread, 0.0)
+    generator = torch.Generator().manual_seed(chosen.projection)
+    onto = torch.randn(x.shape[1], plain.shape[3], generator=generator) / x.shape[1] ** 0.5
+    return lambda x: ((x - centre) * scale) @ onto
 
 
 def _accuracy(logits: Tensor, label: Tensor) -> NDArray[np.float64]:

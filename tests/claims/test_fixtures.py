@@ -110,6 +110,7 @@ def test_probes_are_those_of_the_profile_or_what_the_paper_prints(fixtures, para
     right = np.random.default_rng(0).uniform(size=(2, 5, 40)) < 0.5
     values = {"holdout": np.full((2, 6), 0.5), "validation": np.full((2, 6), 0.5), "best": np.zeros((2, 5))}
     values |= {"right": np.packbits(right, axis=2), "top": np.zeros((40, 3)), "label": np.zeros(40), "sets": pack(sets)}
+    values |= {"code": np.full((1, 9), 0.5), "coded": pack(["all"])}
     write(tmp_path, "probes", "mae", PROBE, values | {"configurations": np.ones((6, 5))})
     reading = Reading("embedded")
     measured = given(fixtures.probes)(params, reading, None)

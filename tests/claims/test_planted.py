@@ -103,6 +103,19 @@ def probes(change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> 
     return replace(World(), probes=MeasuredProbes(changed))
 
 
+PROJECTED = [f"projected{i}" for i in range(3)]
+
+
+def one_code() -> World:
+    """Q: labels cost the same by all features."""
+
+    def changed(model: str) -> ProbeAccuracy:
+        accuracy = worlds.probe_accuracy(model)
+        return replace(accuracy, code=dict.fromkeys(accuracy.code, accuracy.code["final"]))
+
+    return replace(World(), probes=MeasuredProbes(changed))
+
+
 def more(points: float, *sets: str) -> World:
     """O: so many points injected into these feature sets."""
 
@@ -176,6 +189,10 @@ CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
     "wide-control": {"block 7 of MAE": lambda: same_as("final+7", "final+11")},
     "all-mae": {"Q": lambda: same_as("final", "all")},
     "all-je-drop": {"Q": lambda: same_as("final", "all")},
+    "all-mae-same-width": {"Q": lambda: same_as("final", *PROJECTED)},
+    "all-je-same-width": {"Q": lambda: same_as("final", *PROJECTED)},
+    "all-mae-code": {"Q": one_code, "S": lambda: renamed({"mae": "dino", "dino": "mae"})},
+    "all-je-code": {"Q": one_code, "S": lambda: renamed({"mae": "dino", "dino": "mae"})},
     **{
         f"tau-{subset}-{k}": {"S": lambda: renamed(SWAPPED), "by class alone": by_class_alone}
         for subset in ("all", "right", "wrong")

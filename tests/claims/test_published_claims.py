@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -43,8 +44,9 @@ def claims() -> dict[str, Callable[..., Any]]:
         sys.path.insert(0, str(CLAIMS))
     tests = [value for name in MODULES for value in vars(importlib.import_module(name)).values()]
     stated = {test.claim.id: test for test in tests if hasattr(test, "claim")}
-    # What is plotted alone is decided on a profile's probes.
-    return {id: test for id, test in stated.items() if id not in ("nlp-je-flat", "wide-control") and not id.startswith("tau-")}
+    # What is plotted alone, or not in the paper, is decided on a profile's probes.
+    measured = {id for id, test in stated.items() if {"probes", "agreements"} & set(inspect.signature(test).parameters)}
+    return {id: test for id, test in stated.items() if test.claim.published == "numbers" or id not in measured}
 
 
 TESTS = claims()

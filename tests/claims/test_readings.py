@@ -64,7 +64,14 @@ def votes(model: str) -> Accuracy:
     return Accuracy(rng.uniform(size=(2, 13, 500)) < level, rng.uniform(size=500) < 0.7, rng.uniform(size=500) < 0.6, "random")
 
 
-SETS = ["final", *(f"final+{i}" for i in range(12)), "all", *(f"depth{d}" for d in (2, 3, 4, 5)), "gap"]
+SETS = [
+    "final",
+    *(f"final+{i}" for i in range(12)),
+    "all",
+    *(f"depth{d}" for d in (2, 3, 4, 5)),
+    "gap",
+    *(f"projected{i}" for i in range(3)),
+]
 
 
 @cache
@@ -73,7 +80,9 @@ def probed(model: str) -> ProbeAccuracy:
     rng = np.random.default_rng([8, NAMES.index(model)])
     level = rng.uniform(0.1, 0.9, len(SETS))
     right = {name: rng.uniform(size=(5, 300)) < share for name, share in zip(SETS, level, strict=True)}
-    return ProbeAccuracy(right, dict(zip(SETS, rng.uniform(size=len(SETS)).tolist(), strict=True)), model, "random")
+    holdout = dict(zip(SETS, rng.uniform(size=len(SETS)).tolist(), strict=True))
+    code = {name: rng.gamma(2.0, 0.2, size=200) for name in ("final", "all")}
+    return ProbeAccuracy(right, holdout, model, "random", code)
 
 
 @cache
@@ -226,6 +235,15 @@ def over_final(model: str, features: str) -> float:
     return probe(model, features) - probe(model, "final")
 
 
+def projected(model: str) -> float:
+    return float(np.mean([over_final(model, f"projected{i}") for i in range(3)]))
+
+
+def shorter(model: str) -> float:
+    """Percent of a label's own length that all blocks save beside the final one."""
+    return 100 * float((probed(model).code["final"] - probed(model).code["all"]).mean())
+
+
 def best_of(model: str, sets: Sequence[str]) -> str:
     """The set with the best hold-out."""
     return max(sets, key=lambda name: probed(model).holdout[name])
@@ -320,6 +338,10 @@ READINGS: dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]] = {
         ("exceeds", probe("mae", "all") - probe("mae", pair_of("mae")), 0.0),
     ],
     "all-je-drop": lambda _m, _d: [("below", over_final(je, "all"), 0.0) for je in BOTH],
+    "all-mae-same-width": lambda _m, _d: [("exceeds", projected("mae"), 1.5)],
+    "all-je-same-width": lambda _m, _d: [("below", projected(je), 0.0) for je in BOTH],
+    "all-mae-code": lambda _m, _d: [("exceeds", shorter("mae"), 1.5)],
+    "all-je-code": lambda _m, _d: [("below", shorter(je), 0.0) for je in BOTH],
 }
 
 
@@ -378,7 +400,8 @@ ASKS = {
     "level": {"je-je-high", "attn-nil"},
     "match": {"je-diag"},
     "trait": {"knn-decline", "knn-je-full", "cka-stable", "nlp-je-small", "nlp-je-flat", "nlp-mae-gain"}
-    | {"inter-mae", "inter-je-null", "wide-control", "all-mae", "all-je-drop"},
+    | {"inter-mae", "inter-je-null", "wide-control", "all-mae", "all-je-drop"}
+    | {"all-mae-same-width", "all-je-same-width", "all-mae-code", "all-je-code"},
 }
 BLOCKS = {"je-je-high": (0, 8), "attn-nil": (0, 8), "je-diag": (0, 8), "early-onset": (0, 3)}
 

@@ -167,12 +167,16 @@ def probe_accuracy(model: str) -> ProbeAccuracy:
     gains = {"final": 0.0, "all": 2.4 if rec else -0.8, "depth2": 0.6 if rec else 0.3}
     gains |= {"depth3": 1.4 if rec else 0.2, "depth4": 1.2 if rec else 0.1, "depth5": 1.0 if rec else 0.0}
     gains |= {f"final+{i}": (1.8 if i == 7 else 0.5) if rec else 0.1 for i in range(11)} | {"final+11": 0.0}
+    gains |= {f"projected{i}": (2.0 if rec else -0.6) + 0.1 * i for i in range(3)}
     # The same images are easy for all probes of a model, and nearly the same for all models.
     ease = np.random.default_rng(5).uniform(size=PROBED)
     own = np.random.default_rng([10, MODELS.index(model)]).normal(scale=0.005, size=PROBED)
     order = np.argsort(np.argsort(ease + own)) / PROBED
     right = {name: np.stack([order < (final + more + 0.02 * run) / 100 for run in range(5)]) for name, more in gains.items()}
-    return ProbeAccuracy(right, {name: final + more for name, more in gains.items()}, model, "planted")
+    # The same labels are dear for all probes.
+    dear = np.random.default_rng(12).gamma(4.0, 0.1, size=IMAGES)
+    code = {"final": dear, "all": dear * (0.9 if rec else 1.05)}
+    return ProbeAccuracy(right, {name: final + more for name, more in gains.items()}, model, "planted", code)
 
 
 @cache

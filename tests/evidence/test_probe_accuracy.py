@@ -53,6 +53,33 @@ def test_configurations_that_differ_widen_the_interval() -> None:
     np.testing.assert_allclose(same.estimate("final").draws, expected)
 
 
+def test_projections_count_as_one() -> None:
+    one = accuracy()
+    sets = {f"projected{i}": one.right[name] for i, name in enumerate(("final", "final+7", "all"))}
+    both = ProbeAccuracy({**one.right, **sets}, dict.fromkeys([*SETS, *sets], 0.5), "one", "images")
+    found = both.estimate("projected")
+    assert found.value == pytest.approx(100 * np.mean([right.mean() for right in sets.values()]))
+    assert found.jackknife is not None
+    assert found.jackknife[3] == pytest.approx(100 * np.mean([np.delete(right, 3, axis=1).mean() for right in sets.values()]))
+    with pytest.raises(InvalidInput, match="projected"):
+        one.estimate("projected")
+
+
+def test_a_code_length_is_the_mean_over_training_images() -> None:
+    code = {name: np.random.default_rng(i).gamma(2.0, 0.2, size=80) for i, name in enumerate(("final", "all"))}
+    one = ProbeAccuracy(accuracy().right, dict.fromkeys(SETS, 0.5), "one", "images", code)
+    probes = MeasuredProbes(lambda _: one)
+    saved = probes.code("one", "final") - probes.code("one", "all")
+    difference = 100 * (code["final"] - code["all"])
+    assert saved.value == pytest.approx(difference.mean())
+    assert (saved.n, saved.unit) == (80, "training images")
+    np.testing.assert_allclose(saved.draws, bootstrap_counts(SEED, 80, DRAWS) @ difference / 80, atol=1e-9)
+    assert saved.jackknife is not None
+    assert saved.jackknife[5] == pytest.approx(np.delete(difference, 5).mean())
+    with pytest.raises(InvalidInput, match="depth2"):
+        probes.code("one", "depth2")
+
+
 def test_the_interval_covers_the_truth() -> None:
     """Images and configurations both vary: 95 % of the intervals hold the mean over both."""
     rng = np.random.default_rng(1)
@@ -109,10 +136,13 @@ def test_from_an_artifact() -> None:
     best = np.stack([np.argsort(-row)[:5] for row in holdout])
     values = {"right": np.packbits(right, axis=2), "holdout": holdout, "best": best, "label": np.zeros(21, np.int16)}
     provenance = Provenance(profile="p", stage="probe", parameters="", code="", images="digest")
-    read = ProbeAccuracy.from_arrays(Arrays(values | {"sets": pack(["final", "all"])}, provenance, "sha"), "mae")
+    values |= {"sets": pack(["final", "all"]), "coded": pack(["all"]), "code": np.full((1, 9), 0.5, np.float32)}
+    read = ProbeAccuracy.from_arrays(Arrays(values, provenance, "sha"), "mae")
     np.testing.assert_array_equal(read.right["all"], right[1])
     assert read.holdout["final"] == pytest.approx(np.sort(holdout[0])[-5:].mean())
     assert (read.name, read.images) == ("mae", "digest")
+    assert list(read.code) == ["all"]
+    assert read.code_length("all").value == 50.0
 
 
 def test_printed_probes_are_the_papers_numbers() -> None:

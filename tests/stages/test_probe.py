@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 import torch
 
 from harness.artifacts import store
+from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.tables import BANK, PROBE, unpack
 from harness.stages import extract, probe, weights
@@ -25,8 +29,10 @@ def measured(tiny: Place) -> store.Arrays:
 
 def test_every_feature_set_has_its_grid_and_its_best(measured: store.Arrays) -> None:
     # Three blocks.
-    assert unpack(measured["sets"]) == ["final", "final+0", "final+1", "final+2", "all", "depth2", "gap"]
-    assert measured["holdout"].shape == measured["validation"].shape == (7, 8)
+    assert unpack(measured["sets"]) == [
+        *("final", "final+0", "final+1", "final+2", "all", "depth2", "gap", "projected0", "projected1", "projected2")
+    ]
+    assert measured["holdout"].shape == measured["validation"].shape == (10, 8)
     assert measured["configurations"].tolist()[1] == [50.0, 0.0, 0.0, 0.0, 2.0]
     for accuracy, best in zip(measured["holdout"], measured["best"], strict=True):
         assert best.tolist() == sorted(range(8), key=lambda i: -accuracy[i])[:3]
@@ -41,13 +47,69 @@ def test_the_bits_are_those_of_the_reported_probes(measured: store.Arrays) -> No
 
 
 def test_feature_sets_are_the_layers_that_their_names_say() -> None:
-    sets = {s.name: s for s in probe.feature_sets(12, (2, 3))}
-    assert len(sets) == 1 + 12 + 1 + 2 + 1
+    sets = {s.name: s for s in probe.feature_sets(12, (2, 3), 2)}
+    assert len(sets) == 1 + 12 + 1 + 2 + 1 + 2
     assert (sets["final"].token, sets["final"].layers, sets["final"].depth) == (0, (12,), 1)
     assert sets["final+11"].layers == (11, 12)
     assert sets["all"].layers == (*range(11), 12)
     assert (sets["depth3"].layers, sets["depth3"].depth) == ((12,), 3)
     assert (sets["gap"].token, sets["gap"].layers) == (1, (12,))
+    assert [(sets[f"projected{i}"].layers, sets[f"projected{i}"].projection) for i in (0, 1)] == [
+        ((*range(11), 12), i) for i in (0, 1)
+    ]
+    assert {s.projection for s in sets.values()} == {None, 0, 1}
+
+
+def test_labels_are_coded_by_what_came_before(measured: store.Arrays) -> None:
+    assert unpack(measured["coded"]) == ["final", "all"]
+    assert measured["code"].shape == (2, 128)
+    assert (measured["code"][:, :8] == 1).all()
+    assert (measured["code"][:, 8:] != 1).all()
+
+
+def test_probes_of_few_images_see_as_many_in_all(tiny: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights.run(tiny, "one")
+    extract.run(tiny, "one")
+    seen = set()
+    fit = probe.fit
+
+    def spied(view: Any, labels: torch.Tensor, classes: int, table: Any, **options: Any) -> Any:
+        if len(table) == 3:
+            seen.add((len(labels), *sorted({c.epochs * len(labels) for c in table}), options["batch"]))
+        return fit(view, labels, classes, table, **options)
+
+    monkeypatch.setattr(probe, "fit", spied)
+    probe.run(tiny, "one")
+    epochs = {images for _, *images, _ in seen for images in images}
+    assert epochs <= {128, 256}
+    assert {(n, batch) for n, *_, batch in seen} == {(8, 8), (16, 16), (32, 32), (64, 32), (128, 32)}
+
+
+def test_a_projection_has_one_layers_width_and_all_layers_alike(tiny: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer a thousand times as loud changes nothing; a layer that is shuffled over the images does."""
+    weights.run(tiny, "one")
+    extract.run(tiny, "one")
+    bank = store.read_arrays(tiny.path("banks", "one"), BANK)
+    settings = tiny.settings
+    bare = settings.model_copy(
+        update={"probe": settings.probe.model_copy(update={"views": 0, "projections": 1, "depths": (2,)})}
+    )
+    place = Place(tiny.params.model_copy(update={"profiles": {"tiny": bare}}), "tiny")
+    fit = probe.fit
+
+    def projected(change: Any) -> torch.Tensor:
+        arrays = {name: np.array(values) for name, values in bank.values.items()}
+        change(arrays["train"][:, 0, 1])
+        store.write_arrays(tiny.path("banks", "one"), BANK, arrays, bank.provenance)
+        fitted: list[torch.Tensor] = []
+        monkeypatch.setattr(probe, "fit", lambda view, *rest, **more: fitted.append(view(0)) or fit(view, *rest, **more))
+        probe.run(place, "one")
+        return fitted[-1]
+
+    plain = projected(lambda layer: None)
+    assert plain.shape == (128, 16)
+    np.testing.assert_allclose(projected(lambda layer: np.multiply(layer, 64, out=layer)), plain, atol=2e-3)
+    assert (projected(lambda layer: np.random.default_rng(0).shuffle(layer)) - plain).abs().max() > 0.1
 
 
 def test_validation_images_choose_nothing(tiny: Place, measured: store.Arrays) -> None:
@@ -74,8 +136,9 @@ def test_the_holdout_is_not_trained_on(tiny: Place, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(probe, "fit", spied)
     probe.run(tiny, "one")
-    # A fifth of 128 images is held out; the best are trained anew on all.
-    assert fitted == [(102, 102), (128, 128)] * 7
+    # A fifth of 128 images is held out; the best are trained anew on all, and where labels are coded on what came before them.
+    plain, coded = [(102, 102), (128, 128)], [(n, n) for n in (8, 16, 32, 64)]
+    assert fitted == plain + coded + 3 * plain + plain + coded + 5 * plain
 
 
 def test_without_views_it_is_the_features_of_the_bank_and_no_forward(tiny: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,3 +182,19 @@ def test_configurations_that_diverge_are_undefined_and_too_few_that_do_not_are_r
     assert np.isnan(holdout[:, 4:]).any()
     with pytest.raises(InvalidInput, match="did not diverge"):
         probe.run(with_rates(1e37, 1e38), "one")
+
+
+def test_two_processes_share_the_sets_and_give_the_same_artifact(tiny: Place) -> None:
+    weights.run(tiny, "one")
+    extract.run(tiny, "one")
+    path, command = tiny.path("probes", "one"), ["-m", "harness", "probe", "--profile", "tiny", "--model", "one"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    written = []
+    for launcher in (
+        [],
+        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python", sys.executable],
+    ):
+        subprocess.run([sys.executable, *launcher, *command], env=environment, check=True, capture_output=True, timeout=300)
+        written.append(path.read_bytes())
+        path.unlink()
+    assert written[0] == written[1]
