@@ -1,4 +1,4 @@
-"""Many probes at once: every configuration of Table A4 on one set of features, in one pass over them.
+"""Many probes at once: every configuration of Table A4 on one set of features, trained together.
 
 Heads are stacked, so that a step is one matrix product for all of them; rates, penalties, warm-ups and lengths are vectors.
 Each head ends as it would alone: nothing that one head does reaches another.
@@ -6,6 +6,7 @@ Each head ends as it would alone: nothing that one head does reaches another.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from harness.training.schedules import warmup_cosine
 
 # LARS (You et al., 2017) as MAE's linear probe sets it.
 MOMENTUM, TRUST, EPSILON = 0.9, 1e-3, 1e-8
+# Numbers that one group of heads passes from layer to layer, or has as weights: 1.6 MB, what a core's cache holds.
+CACHED = 400_000
 # The BatchNorm without affine transformation before the classifier (A.3) has MAE's epsilon.
 NORM_EPSILON = 1e-6
 
@@ -152,7 +155,7 @@ def fit(
     depth: int = 1,
     seed: int = 0,
 ) -> Fitted:
-    """Train a probe of each configuration, all in one pass over the features.
+    """Train a probe of each configuration, as many of them together as the machine does fastest.
 
     view: epoch to the features (n, d) that it sees, in one order of the images. labels: (n,) int64. batch: images a step; what
     an epoch has beyond whole batches is left out, another part each time. seed: of the weights and the order.
@@ -164,13 +167,44 @@ def fit(
         raise InvalidInput("probe", field="batch", seen=batch, expected=f"2 to the {len(labels)} images")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise InvalidInput("probe", field="labels", seen=f"{labels.min()} to {labels.max()}", expected=f"0 to {classes - 1}")
+    n = len(configurations)
+    step = _together(n, view(0), batch, classes, depth)
+    parts = [
+        _fit(view, labels, classes, configurations[i : i + step], batch=batch, depth=depth, seed=seed)
+        for i in tqdm(range(0, n, step), unit="group", disable=not sys.stderr.isatty())
+    ]
+    orders = [i * step + part.order for i, part in enumerate(parts)]
+    return Fitted([group for part in parts for group in part.groups], torch.cat(orders))
+
+
+def _together(heads: int, features: Tensor, batch: int, classes: int, depth: int) -> int:
+    """How many heads train at once: all of them, but on a CPU no more than its cache holds, which is up to 3 times as fast."""
+    if features.device.type != "cpu":
+        return heads
+    width = features.shape[1]
+    activations, weights = batch * (classes if depth == 1 else width), width * (classes + (depth - 1) * width)
+    groups = math.ceil(heads * max(activations, weights) / CACHED)
+    return math.ceil(heads / groups)
+
+
+def _fit(
+    view: Callable[[int], Tensor],
+    labels: Tensor,
+    classes: int,
+    configurations: Sequence[Configuration],
+    *,
+    batch: int,
+    depth: int,
+    seed: int,
+) -> Fitted:
+    """Train heads together."""
     first = view(0)
     probes = Probes(len(configurations), first.shape[1], classes, depth, seed=seed).to(first)
     optimiser, per_epoch = Lars(probes, configurations), len(labels) // batch
     active = torch.arange(len(configurations))
     groups, order = [], []
     lengths = torch.tensor([c.epochs for c in configurations])
-    for epoch in tqdm(range(int(lengths.max())), unit="epoch", disable=not sys.stderr.isatty()):
+    for epoch in range(int(lengths.max())):
         features = view(epoch)
         shuffled = torch.from_numpy(draws.permutation(seed, f"epoch{epoch}", len(labels))).to(first.device)
         probes.train()

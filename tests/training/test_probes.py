@@ -67,8 +67,13 @@ def alone(views: Tensor, labels: Tensor, c: Configuration, depth: int, queries: 
 CONFIGURATIONS = grid([20.0, 2.0], [0.0, 0.1], [0.0, 1e-3], [1, 2], [3, 6])
 
 
+# All heads at once, in groups of unequal length, and each by itself.
+@pytest.mark.parametrize("cached", [probes.CACHED, 1500, 1])
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_every_head_ends_as_it_would_alone(world: tuple[Tensor, Tensor, Tensor], depth: int) -> None:
+def test_every_head_ends_as_it_would_alone(
+    world: tuple[Tensor, Tensor, Tensor], depth: int, cached: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "CACHED", cached)
     views, labels, queries = world
     together = fit(lambda e: views[e % 2], labels, CLASSES, CONFIGURATIONS, batch=BATCH, depth=depth, seed=SEED)
     logits = together.logits(queries, chunk=7)
@@ -78,6 +83,17 @@ def test_every_head_ends_as_it_would_alone(world: tuple[Tensor, Tensor, Tensor],
         torch.testing.assert_close(logits[:, i], expected, rtol=1e-9, atol=1e-11, msg=str(configuration))
     # And what differs between them matters.
     assert len({tuple(row.tolist()) for row in logits.transpose(0, 1).flatten(1)}) == len(CONFIGURATIONS)
+
+
+def test_groups_are_as_large_as_the_cache_and_alike() -> None:
+    narrow, wide = torch.zeros(1, 64), torch.zeros(1, 768)
+    assert probes._together(5, narrow, 256, 10, 1) == 5
+    assert probes._together(216, narrow, 256, 10, 1) == 108
+    # Deep heads pass as much on as their inputs are wide, and wide ones have more weights than they pass on.
+    assert probes._together(216, narrow, 256, 10, 5) == 22
+    assert probes._together(216, wide, 256, 10, 1) == 44
+    # One head alone may be larger than that.
+    assert probes._together(216, wide, 256, 1000, 5) == 1
 
 
 def test_the_grid_is_the_cross_product() -> None:
