@@ -20,6 +20,7 @@ from harness.artifacts.tables import AGREE, CKA, KNN, PROBE, SIMILARITY, SWEEP, 
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.agreement import Agreement, Agreements, Answers, MeasuredAnswers, PrintedAnswers
 from harness.evidence.claim import Reading
+from harness.evidence.depth import blocks_of
 from harness.evidence.instrument import Instrument
 from harness.evidence.neighbourhoods import Neighbourhoods
 from harness.evidence.pair import Measure, Pair, Pairs
@@ -243,7 +244,8 @@ def open_model(params: Params, reading: Reading, schema: Schema, folder: str, ro
     model = reading.player(role)
     check(params, reading.source, model)
     path = ROOT / "artifacts" / reading.source / folder / f"{model}.safetensors"
-    note(reading, path, schema)
+    for blocks in blocks_of(note(reading, path, schema)):
+        reading.depth(model, blocks)
     return path, model
 
 
@@ -254,7 +256,10 @@ def open_pair(params: Params, reading: Reading, schema: Schema, a: str, b: str) 
     """
     names = (reading.player(a), reading.player(b))
     path, transposed = find(ROOT, params, reading.source, schema.kind, *names)
-    return path, names, transposed, note(reading, path, schema)
+    arrays = note(reading, path, schema)
+    for model, blocks in zip(names[::-1] if transposed else names, blocks_of(arrays), strict=False):
+        reading.depth(model, blocks)
+    return path, names, transposed, arrays
 
 
 def check(params: Params, source: str, *models: str) -> None:

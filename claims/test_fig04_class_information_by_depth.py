@@ -43,7 +43,7 @@ def test_rec_leaves_je_after_the_third_block(knn: Knn, margin: float) -> list[De
 
 @claim(
     "knn-decline",
-    where="Fig. 4",
+    where="3.1, Fig. 4",
     statement="Class separability starts to decrease in MAEs after the first few ViT layers.",
     reading="best of blocks 0-3 minus block 11, for CLS and for GAP; the best block is chosen on the even images and judged on "
     "the odd ones, so that it is not better by choice alone",

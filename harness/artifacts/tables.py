@@ -130,7 +130,7 @@ SIMILARITY = Schema(
     {
         # Of CLS (0) and GAP (1) features after each block.
         "mutual": Column("float32", ("token", "a", "b"), "share of common neighbours", 0, 1),
-        "mutual_image": Column("float32", ("token", "block", "image"), "share of common neighbours, same block", 0, 1),
+        "mutual_image": Column("float32", ("token", "block", "image"), "share of common neighbours, same depth", 0, 1),
         # HSIC1 over each disjoint subset of the images, and CKA over all of them at once.
         "cross": Column("float32", ("token", "subset", "a", "b"), "HSIC1"),
         "self_a": Column("float32", ("token", "subset", "a"), "HSIC1"),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TOKENS
+from harness.evidence.depth import at_depth, blocks_of
 from harness.evidence.estimate import Estimate, FloatArray, bootstrap_means
 from harness.evidence.resampling import BLOCKS, DRAWS, SEED
 
@@ -42,9 +43,10 @@ class Accuracy:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
-        """From a KNN artifact."""
+        """From a KNN artifact; of a network of another depth, the blocks at the same share of it."""
         right, probe, neighbours = (arrays[name] == arrays["label"] for name in ("vote", "probe", "probe_vote"))
-        return cls(right, probe, neighbours, arrays.provenance.images)
+        (blocks,) = blocks_of(arrays)
+        return cls(right[:, [*at_depth(blocks), blocks]], probe, neighbours, arrays.provenance.images)
 
     def at(self, token: str, block: int) -> Estimate:
         """20-NN accuracy of a token ("cls" or "gap") after a block."""

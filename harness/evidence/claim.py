@@ -109,7 +109,7 @@ class Reading:
 
     cast: who plays the models that the claim names, where it is another run than the one of that name. roles: the models that
     the claim asked for, as it names them. bare: that only values are asked for, no intervals. instrument: what was found of
-    the measures' power to tell.
+    the measures' power to tell. blocks: of models that have another number of them than the claims speak of.
     """
 
     source: str
@@ -119,6 +119,7 @@ class Reading:
     roles: set[str] = field(default_factory=set)
     bare: bool = False
     instrument: str = ""
+    blocks: dict[str, int] = field(default_factory=dict)
 
     def player(self, role: str) -> str:
         """The model to open where the claim names this one."""
@@ -130,6 +131,11 @@ class Reading:
         if self.artifacts.setdefault(str(path), sha256) != sha256:
             before = self.artifacts[str(path)]
             raise InvalidInput(path, field="sha256", seen=sha256, expected=before, next_step="let dvc repro end first")
+
+    def depth(self, model: str, blocks: int) -> None:
+        """Remember a model of another depth than twelve blocks, whose blocks are read at the same share of it."""
+        if blocks != len(BLOCKS):
+            self.blocks[model] = blocks
 
     def replicates(self, runs: int) -> None:
         """Remember the number of pre-training runs; the fewest count. Raises InvalidInput below 1."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
+from harness.evidence.depth import at_depth
 from harness.evidence.estimate import Estimate, FloatArray
 from harness.evidence.resampling import BLOCKS, DRAWS, SEED
 
@@ -34,7 +35,8 @@ class Neighbourhoods:
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
         """From a SIMILARITY artifact, whose shares are symmetric in the two models."""
-        return cls(np.asarray(arrays["mutual_image"], np.float64).mean(axis=0), arrays.provenance.images)
+        share = np.asarray(arrays["mutual_image"], np.float64).mean(axis=0)
+        return cls(share[at_depth(len(share))], arrays.provenance.images)
 
     def same_depth(self, blocks: Sequence[int] = BLOCKS) -> Estimate:
         """Mean share over the blocks, resampled over images with their neighbourhoods as they are."""

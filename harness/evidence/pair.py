@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
-from harness.artifacts.tables import TOKENS, TYPES, unpack
+from harness.artifacts.tables import TOKENS, TYPES
+from harness.evidence.depth import at_depth, blocks_of
 from harness.evidence.estimate import Estimate, FloatArray, bootstrap_counts
 from harness.evidence.resampling import BLOCKS, CHOOSES, DRAWS, SEED
 
@@ -84,24 +85,23 @@ class Pair:
     def from_arrays(cls, arrays: Arrays, *, names: tuple[str, str] | None = None, transposed: bool = False) -> Self:
         """The pair of a CKA artifact; transposed: with the artifact's second model first.
 
-        Raises InvalidInput when the artifact's layers are not those of twelve blocks.
+        Of networks of other depths, the twelve blocks are those at the same share of the depth.
+        Raises InvalidInput when the artifact's layers are not those of whole blocks, or of fewer than six.
         """
-        expected = [f"{block}.{kind}" for block in BLOCKS for kind in TYPES]
-        for field in ("layers_a", "layers_b"):
-            layers = unpack(arrays[field])
-            if layers != expected:
-                seen = f"{len(layers)} layers, {layers[0]} to {layers[-1]}" if layers else "none"
-                told = f"{len(BLOCKS)} blocks of {', '.join(TYPES)}"
-                raise InvalidInput("CKA", field=field, seen=seen, expected=told, next_step="claims by depth need twelve blocks")
+        depths = blocks_of(arrays)
+        a, b = (at_depth(blocks) for blocks in depths)
         # Layers lie block by block in the artifact.
-        dead_a, dead_b = (arrays[name].reshape(len(BLOCKS), -1).T != 0 for name in ("dead_a", "dead_b"))
+        dead_a, dead_b = (
+            arrays[name].reshape(blocks, -1).T[:, chosen] != 0
+            for name, blocks, chosen in zip(("dead_a", "dead_b"), depths, (a, b), strict=True)
+        )
         pair = cls(
-            _wide(arrays, "cross"),
-            _wide(arrays, "self_a"),
-            _wide(arrays, "self_b"),
+            _wide(arrays, "cross")[:, :, a][..., b],
+            _wide(arrays, "self_a")[..., a],
+            _wide(arrays, "self_b")[..., b],
             arrays.provenance.images,
-            pixels_a=_wide(arrays, "pixels_a"),
-            pixels_b=_wide(arrays, "pixels_b"),
+            pixels_a=_wide(arrays, "pixels_a")[..., a],
+            pixels_b=_wide(arrays, "pixels_b")[..., b],
             pixels=_wide(arrays, "pixels"),
             dead_a=dead_a,
             dead_b=dead_b,
@@ -115,6 +115,8 @@ class Pair:
     ) -> Self:
         """CKA of one token's features ("cls" or "gap") after each block, over a SIMILARITY artifact's disjoint subsets."""
         cross, own_a, own_b = (_wide(arrays, name)[[TOKENS.index(token)]] for name in ("cross", "self_a", "self_b"))
+        a, b = (at_depth(blocks) for blocks in blocks_of(arrays))
+        cross, own_a, own_b = cross[:, :, a][..., b], own_a[..., a], own_b[..., b]
         pair = cls(cross, own_a, own_b, arrays.provenance.images, types=(token,), unit="subsets")
         pair = pair.transposed() if transposed else pair
         return replace(pair, names=names) if names else pair

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.artifacts.errors import BadEnvironment, HarnessError, InvalidInput, MissingArtifact
-from harness.evidence import show
+from harness.evidence import show, summary
 from harness.evidence.claim import Claim, Reading, undecided
 
 if TYPE_CHECKING:
@@ -310,7 +310,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(desk.unwritten, red=True)
     if not desk.registered or config.option.collectonly:
         return
-    show.table(terminalreporter, desk.all_records())
+    width = config.get_terminal_writer().fullwidth
+    summary.table(terminalreporter, desk.all_records(), width, whole=config.option.verbose > 0)
 
 
 def _claim(function: object) -> Claim | None:
@@ -414,7 +415,8 @@ def _record(stated: Claim, item: pytest.Item, decision: Decision) -> Record:
         unit=decision.unit,
         provisional=by_number and stated.about == "methods" and few and seen.source != "published",
         instrument=seen.instrument,
-        provenance={"artifacts": dict(sorted(seen.artifacts.items())), "replicates": seen.runs},
+        provenance={"artifacts": dict(sorted(seen.artifacts.items())), "replicates": seen.runs}
+        | ({"blocks": dict(sorted(seen.blocks.items()))} if seen.blocks else {}),
     )
 
 

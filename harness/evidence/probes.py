@@ -20,16 +20,15 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.params import nearest
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import unpack
+from harness.evidence.depth import pairs_of
 from harness.evidence.estimate import Estimate, FloatArray, bootstrap_means, mean
 from harness.evidence.published import Published
-from harness.evidence.resampling import BLOCKS, DRAWS, HI, SEED
+from harness.evidence.resampling import DRAWS, SEED
 
 Point = tuple[str, str]
 
-WIDE = f"final+{HI[-1]}"
 PROJECTED = "projected"
-# What is chosen on the hold-out: by the mean accuracy there of the configurations that were then trained anew.
-CHOICES = {"pair": tuple(f"final+{block}" for block in BLOCKS[:-1]), "deep": ("depth3", "depth4", "depth5")}
+DEEP = ("depth3", "depth4", "depth5")
 
 
 class Probes(Protocol):
@@ -86,12 +85,14 @@ class ProbeAccuracy:
         return cls(dict(zip(sets, right, strict=True)), holdout, name, arrays.provenance.images, code)
 
     def chosen(self, features: str) -> str:
-        """The feature set that a name stands for. Raises InvalidInput with the nearest names for one that was not probed."""
-        if features == "wide":
-            features = WIDE
-        options = [name for name in CHOICES.get(features, (features,)) if name in self.holdout]
+        """The feature set that a name stands for: of several, the best on the hold-out, by the mean accuracy there of the
+        configurations that were then trained anew. Raises InvalidInput with the nearest names for one that was not probed.
+        """
+        *others, last = pairs_of(list(self.holdout)) or [""]
+        several = {"wide": [last], "pair": others, "deep": list(DEEP)}
+        options = [name for name in several.get(features, [features]) if name in self.holdout]
         if not options:
-            known = [*self.holdout, *CHOICES, "wide"]
+            known = [*self.holdout, *several]
             raise InvalidInput(f"probes of {self.name}", field="features", seen=features, expected=nearest(features, known))
         return max(options, key=lambda name: self.holdout[name])
 

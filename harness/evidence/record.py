@@ -19,7 +19,7 @@ class Record:
     estimate, interval, margin: in the unit of the estimate; n, unit: what was resampled; None where no number decided.
     provisional: a verdict about methods from fewer than three pre-training runs. instrument: what the profile's measures
     can tell, for claims about methods. provenance: artifacts read, by path with
-    their SHA-256, and the number of pre-training replicates.
+    their SHA-256, the number of pre-training replicates, and the models that have other than twelve blocks.
     """
 
     id: str

@@ -84,9 +84,8 @@ def second_opinions(a: store.Arrays, b: store.Arrays, images: int, k: int, subse
         # (depth, n, width); the last depth is the final norm's output, which is no block.
         x, y = (np.asarray(bank["validation"][:images, token, :-1], np.float32).transpose(1, 0, 2) for bank in (a, b))
         shared = similarity.mutual_neighbours(x, y, k)
-        same = min(len(x), len(y))
         columns["mutual"].append(shared.mean(2, dtype=np.float64).astype(np.float32))
-        columns["mutual_image"].append(shared[np.arange(same), np.arange(same)])
+        columns["mutual_image"].append(shared[_same_depth(len(x), len(y))])
         parts = [(x[:, i::subsets], y[:, i::subsets]) for i in range(subsets)]
         columns["cross"].append(np.stack([similarity.hsic1(p, q) for p, q in parts]).astype(np.float32))
         columns["self_a"].append(np.stack([_own(p) for p, _ in parts]).astype(np.float32))
@@ -94,6 +93,13 @@ def second_opinions(a: store.Arrays, b: store.Arrays, images: int, k: int, subse
         bottom = np.sqrt(np.outer(_own(x), _own(y)))
         columns["debiased"].append((similarity.hsic1(x, y) / bottom).astype(np.float32))
     return {name: np.stack(parts) for name, parts in columns.items()}
+
+
+def _same_depth(a: int, b: int) -> tuple[list[int], list[int]]:
+    """For each block of the shallower network, the two networks' blocks at that share of their depths."""
+    fewest = min(a, b)
+    shares = [i / max(fewest - 1, 1) for i in range(fewest)]
+    return [round(share * (a - 1)) for share in shares], [round(share * (b - 1)) for share in shares]
 
 
 def _own(x: NDArray[np.float32]) -> NDArray[np.float64]:

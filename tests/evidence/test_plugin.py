@@ -144,15 +144,13 @@ def test_the_table_has_a_row_per_claim_and_counts_states(run: Any) -> None:
     text = run(ALL).stdout.str()
     table = text.split(" verdicts ")[1]
     for id, state in EXPECTED.items():
-        [row] = [line for line in table.splitlines() if f" {id} " in line and f"of {id}." in line]
-        assert row.startswith(state)
-        assert "embedded" in row
+        rows = [line for line in table.splitlines() if re.match(rf"\S+ +{id}  ", line)]
+        assert [row.partition(" ")[0].strip("*") for row in rows] == ([] if state == "MISSING" else [state])
     [row] = [line for line in table.splitlines() if line.startswith("REFUTED*")]
-    assert row.split()[:3] == ["REFUTED*", "fails", "0.1"]
-    assert "0.5" in row
-    assert "40 images" in row
+    assert row.split() == ["REFUTED*", "fails", "0.1", "[0.00405,", "0.196]", "0.5"]
     assert "* provisional" in table
-    assert "2 SUPPORTED, 1 REFUTED, 1 INCONCLUSIVE, 1 MISSING, 1 UNCALIBRATED, 1 NO_EVIDENCE, 3 INVALID" in table
+    counts = "2 SUPPORTED, 1 REFUTED, 1 INCONCLUSIVE, 1 MISSING, 1 UNCALIBRATED, 1 NO_EVIDENCE, 3 INVALID"
+    assert counts in " ".join(table.split())
     assert "MISSING gone (embedded): artifacts/x: missing; not measured; next: run dvc repro" in table
 
 
@@ -437,9 +435,10 @@ def test_the_table_is_aligned_and_coloured_by_state(run: Any) -> None:
     @stated("a-much-longer-id")
     def test_b(margin): return exceeds(measured(0.1), margin)
     """
-    plain = run(body).stdout.str().split(" verdicts ")[1].splitlines()[1:4]
-    starts = [[cell.start() for cell in re.finditer(r"\S+( \S+)*", line)] for line in plain]
-    assert len(starts[0]) == 8
+    head, place, *rows = run(body).stdout.str().split(" verdicts ")[1].splitlines()[1:5]
+    assert place == "Fig. 0"
+    starts = [[cell.start() for cell in re.finditer(r"\S+( \S+)*", line)] for line in (head, *rows)]
+    assert len(starts[0]) == 5
     assert starts[0] == starts[1] == starts[2]
     coloured = run(body, "--color=yes").stdout.str()
     assert "\x1b[32mSUPPORTED*" in coloured

@@ -126,6 +126,21 @@ def test_comparison_with_itself_is_one_and_swapping_sides_transposes(tiny: Place
     assert same["mutual_image"].min() == 1
 
 
+def test_neighbours_are_shared_at_the_same_share_of_the_depth(tiny: Place) -> None:
+    """A network of five blocks of which each second is another's: they share all neighbours with those, and no others."""
+    prepare(tiny, "one")
+    bank = store.read_arrays(tiny.path("banks", "one"), BANK)
+    shallow = {"validation": np.array(bank["validation"])}
+    noise = np.random.default_rng(0).normal(size=shallow["validation"][:, :, :1].shape).astype(np.float16)
+    parts = [shallow["validation"][:, :, [i]] for i in range(4)]
+    deep = {"validation": np.concatenate([parts[0], noise, parts[1], -noise, parts[2], parts[3]], axis=2)}
+    x, y = (store.Arrays(values, bank.provenance, "") for values in (shallow, deep))
+    for one, other in ((x, y), (y, x)):
+        shared = compare.second_opinions(one, other, 64, 5, 4)["mutual_image"]
+        assert shared.shape == (2, 3, 64)
+        assert shared.min() == 1
+
+
 def test_banks_of_different_images_are_refused(tiny: Place) -> None:
     prepare(tiny, "one", "two")
     bank = store.read_arrays(tiny.path("banks", "two"), BANK)

@@ -1,0 +1,51 @@
+"""Networks of any depth in claims about twelve blocks: what is said of a block is read at the same share of the depth."""
+
+from __future__ import annotations
+
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.store import Arrays
+from harness.artifacts.tables import TYPES, unpack
+from harness.evidence.resampling import BLOCKS
+
+# Below that, blocks that a claim tells apart would be one and the same.
+FEWEST = len(BLOCKS) // 2
+
+
+def at_depth(blocks: int) -> list[int]:
+    """Which of a network's blocks stand for each of twelve: the nearest at the same share of its depth, first and last kept.
+
+    Raises InvalidInput for a network of fewer than six blocks.
+    """
+    if blocks < FEWEST:
+        step = "claims by depth need a deeper network"
+        raise InvalidInput("depth", field="blocks", seen=blocks, expected=f"at least {FEWEST}", next_step=step)
+    return [round(i * (blocks - 1) / (len(BLOCKS) - 1)) for i in range(len(BLOCKS))]
+
+
+def blocks_of(arrays: Arrays) -> tuple[int, ...]:
+    """How many blocks the models of a CKA, similarity, k-NN or probe artifact have, in its order; none where it has no depth.
+
+    Raises InvalidInput when layers are not those of whole blocks.
+    """
+    values = arrays.values
+    if "layers_a" in values:
+        return tuple(_whole_blocks(field, unpack(arrays[field])) for field in ("layers_a", "layers_b"))
+    if "cross" in values:
+        return arrays["cross"].shape[2:]
+    if "vote" in values:
+        return (arrays["vote"].shape[1] - 1,)
+    return (len(pairs_of(unpack(arrays["sets"]))),) if "sets" in values else ()
+
+
+def pairs_of(sets: list[str]) -> list[str]:
+    """Of the feature sets of a probe, those that join the final layer with one block's, in the blocks' order."""
+    found = [name for name in sets if name.startswith("final+")]
+    return sorted(found, key=lambda name: int(name.removeprefix("final+")))
+
+
+def _whole_blocks(field: str, layers: list[str]) -> int:
+    blocks = len(layers) // len(TYPES)
+    if not layers or layers != [f"{block}.{kind}" for block in range(blocks) for kind in TYPES]:
+        seen = f"{len(layers)} layers, {layers[0]} to {layers[-1]}" if layers else "none"
+        raise InvalidInput("CKA", field=field, seen=seen, expected=f"blocks of {', '.join(TYPES)}, each whole")
+    return blocks

@@ -1,0 +1,88 @@
+"""Networks of 6, 12 and 24 blocks go through the stages and into every claim that is decided on similarities and votes."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import worlds
+import yaml
+from test_planted import ACCURACY, PLANTED, TESTS
+from worlds import World
+
+from harness.artifacts import params as parameters
+from harness.artifacts.closure import ROOT
+from harness.evidence.claim import Reading
+from harness.evidence.decide import State
+from harness.stages import compare, extract, knn, weights
+from harness.stages.place import Place
+
+DEPTHS = {"moco_v3": 12, "dino": 12, "mae": 24, "random": 6, "random_learned": 12}
+IDS = [id for id in PLANTED if not id.startswith(ACCURACY) or id.startswith("knn-")]
+
+
+def measure(folder: Path) -> parameters.Params:
+    """A profile of untrained networks with these depths, measured."""
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    profile = raw["profiles"]["embedded"]
+    options = profile["architectures"]["vit"]["options"] | {"embed_dim": 32, "num_heads": 2}
+    profile["architectures"] = {
+        f"vit{depth}": {"name": "vit_tiny_patch16_224", "options": options | {"depth": depth}} for depth in set(DEPTHS.values())
+    }
+    families = {"moco_v3": "je", "dino": "je", "mae": "rec"}
+    models = {
+        name: {
+            "family": families.get(name, "random"),
+            "architecture": f"vit{depth}",
+            "weights": {"embedded": {"objective": "random", "seed": seed, "positions": "sincos"}},
+        }
+        for seed, (name, depth) in enumerate(DEPTHS.items())
+    }
+    profile["extract"] |= {"images": 256, "bank": 512, "queries": 512}
+    profile["probe"] |= {"images": 512}
+    profile["similarity"] = {"k": 10, "subsets": 8}
+    profile |= {"models": list(models), "references": list(models), "sweep_models": ["moco_v3", "dino"]}
+    file = folder / "params.yaml"
+    file.write_text(yaml.safe_dump({"models": models, "profiles": {"embedded": profile}, "profile": profile}))
+    place = Place(parameters.load(file), "embedded")
+    for stage in (weights, extract, compare, knn):
+        for name in models:
+            stage.run(place, name)
+    return place.params
+
+
+@pytest.fixture(scope="module")
+def claims(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """claims/conftest.py, looking for artifacts in the measured project, whose parameters it has as `measured`."""
+    folder = tmp_path_factory.mktemp("depths")
+    spec = importlib.util.spec_from_file_location("claims_conftest_of_depths", ROOT / "claims" / "conftest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        vars(module).update(ROOT=folder, measured=measure(folder))
+    return module
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_a_claim_reads_networks_of_every_depth(claims: ModuleType, id: str) -> None:
+    reading, params = Reading("embedded"), claims.measured
+    world = replace(
+        World(),
+        cka=claims.pairs_of(params, reading),
+        deconfounded=claims.pairs_of(params, reading, adjusted=True),
+        mutual=claims.neighbourhoods_of(params, reading),
+        cls=claims.subsets_of(params, reading, "cls"),
+        gap=claims.subsets_of(params, reading, "gap"),
+        knn=claims.accuracy_of(params, reading),
+    )
+    decision = worlds.judge(TESTS[id], world, TESTS[id].claim.margin)
+    assert decision.state in (State.SUPPORTED, State.REFUTED, State.INCONCLUSIVE, State.UNCALIBRATED)
+    # Whose depth differs is told.
+    names = {name for path in reading.artifacts for name in Path(path).with_suffix("").parts}
+    assert reading.blocks == {model: depth for model, depth in DEPTHS.items() if model in names and depth != 12}
