@@ -165,9 +165,12 @@ def unpack(column: NDArray[Any]) -> list[str]:
 
 
 def checkpoint(tensors: Mapping[str, NDArray[Any]]) -> Schema:
-    """The schema of a checkpoint with these tensors, in float16."""
+    """The schema of a checkpoint with tensors of these shapes and types."""
     return Schema(
         "checkpoint",
         1,
-        {name: Column("float16", tuple(f"{name}.{i}" for i in range(array.ndim)), "weight") for name, array in tensors.items()},
+        {
+            name: Column(array.dtype.name, tuple(f"{name}.{i}" for i in range(array.ndim)), "weight")
+            for name, array in tensors.items()
+        },
     )

@@ -1,4 +1,4 @@
-"""A model's weights as an artifact: float16 tensors under the names that timm gives them."""
+"""A model's weights as an artifact: tensors under the names that timm gives them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ from harness.artifacts.provenance import Provenance
 from harness.artifacts.tables import checkpoint
 
 
-def save(path: Path, network: nn.Module, provenance: Provenance) -> str:
-    """Write the network's weights; return the artifact's SHA-256. Raises InvalidInput on a weight beyond float16."""
-    tensors = {name: value.detach().to(torch.float16).cpu().numpy() for name, value in network.state_dict().items()}
+def save(path: Path, network: nn.Module, provenance: Provenance, precision: str = "float16") -> str:
+    """Write the network's weights, in float16 or float32; return the artifact's SHA-256.
+
+    Raises InvalidInput on a weight that is beyond the precision.
+    """
+    kept = getattr(torch, precision)
+    tensors = {name: value.detach().to(kept).cpu().numpy() for name, value in network.state_dict().items()}
     return store.write_arrays(path, checkpoint(tensors), tensors, provenance)
 
 
-def load(path: Path, network: nn.Module) -> store.Arrays:
+def load(path: Path, network: nn.Module, precision: str = "float16") -> store.Arrays:
     """Put the weights into the network, all of them or none; return what was read.
 
-    Raises MissingArtifact, and InvalidInput for a damaged file or one that is not of this architecture.
+    Raises MissingArtifact, and InvalidInput for a damaged file, and one of another precision or architecture.
     """
     expected: dict[str, NDArray[np.generic]] = {
-        name: np.empty(tuple(value.shape), np.float16) for name, value in network.state_dict().items()
+        name: np.empty(tuple(value.shape), precision) for name, value in network.state_dict().items()
     }
     arrays = store.read_arrays(path, checkpoint(expected))
     for name, array in expected.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from harness.artifacts import closure
-from harness.artifacts.params import Params, Profile
+from harness.artifacts.params import Params, Profile, Released
 from harness.artifacts.provenance import Provenance, digest
 
 
@@ -30,6 +30,10 @@ class Place:
     def path(self, kind: str, *names: str, ending: str = ".safetensors") -> Path:
         """artifacts/<profile>/<kind>/<name>/...<ending>, or <kind><ending> without names."""
         return Path("artifacts", self.profile, *[kind, *names][:-1], [kind, *names][-1] + ending)
+
+    def precision(self, model: str) -> str:
+        """How a model's checkpoint keeps its weights: as they are where others released them, in half where they are ours."""
+        return "float32" if isinstance(self.params.weights(model, self.profile), Released) else "float16"
 
     def provenance(
         self,

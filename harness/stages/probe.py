@@ -61,7 +61,8 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
     seen = {"plain": kept("train"), "validation": kept("validation")}
     if chosen.views:
         network = build(architecture.name, **architecture.options)
-        inputs[f"checkpoints/{model}"] = checkpoint.load(place.path("checkpoints", model), network).sha256
+        weights = checkpoint.load(place.path("checkpoints", model), network, place.precision(model))
+        inputs[f"checkpoints/{model}"] = weights.sha256
         size = settings.data.size
         augmented = nn.Sequential(reconstruction_view(size, chosen.crop), normaliser(settings.data.mean, settings.data.std)).to(
             device

@@ -32,7 +32,8 @@ def run(place: Place, *, device: str = "cpu") -> None:
     for model in settings.sweep_models:
         architecture = place.params.architecture(model, place.profile)
         networks.append(build(architecture.name, **architecture.options))
-        inputs[f"checkpoints/{model}"] = checkpoint.load(place.path("checkpoints", model), networks[-1]).sha256
+        weights = checkpoint.load(place.path("checkpoints", model), networks[-1], place.precision(model))
+        inputs[f"checkpoints/{model}"] = weights.sha256
         networks[-1].to(device)
     names = sorted(set(named_layers(networks[0])) & set(named_layers(networks[1])), key=_order)
     if len(names) < chosen.layers:

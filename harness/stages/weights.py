@@ -45,7 +45,7 @@ def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), device: s
         curve = _train(data, objective, weights, scratch / resolved(parameters)[:16], device)
         network = objective.backbone()
     provenance = place.provenance(__name__, parameters, code=code, libraries=LIBRARIES)
-    checkpoint.save(place.path("checkpoints", model), network, provenance)
+    checkpoint.save(place.path("checkpoints", model), network, provenance, place.precision(model))
     rows = pd.DataFrame(curve, columns=list(CURVE.columns)).astype({name: c.dtype for name, c in CURVE.columns.items()})
     store.write_table(place.path("curves", model, ending=".json"), CURVE, rows, provenance)
 
