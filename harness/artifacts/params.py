@@ -217,11 +217,12 @@ Weights = Annotated[
 
 
 class Model(Strict):
-    """architecture: a name under the profile's architectures. weights: by profile, a recipe to train or a released file.
-    replicate_of: the model that this is another pre-training run of, the same but for the seed.
+    """family: of the references, whose claims it enters; a model without one is measured and enters none. architecture: a name
+    under the profile's architectures. weights: by profile, a recipe to train or a released file. replicate_of: the model that
+    this is another pre-training run of, the same but for the seed.
     """
 
-    family: Family
+    family: Family | None = None
     architecture: Key
     replicate_of: Key | None = None
     weights: dict[Key, Weights]
@@ -352,6 +353,9 @@ def _refuse_other_names(params: Params, name: str, profile: Profile) -> None:
             raise InvalidInput("params.yaml", field=f"{where}.{field}", seen=", ".join(names), expected="each model once")
     for model in profile.models:
         params.weights(model, name)
+    for model in profile.references:
+        if params.models[model].family is None:
+            raise InvalidInput("params.yaml", field=f"models.{model}.family", seen="none", expected="one, as references have")
 
 
 def _refuse_files(params: Params) -> None:

@@ -45,7 +45,7 @@ def test_the_projects_own_parameters_load() -> None:
     assert loaded.of("embedded").extract.images == RAW["profiles"]["embedded"]["extract"]["images"]
     assert loaded.at("embedded") == list(loaded.models)
     for profile in loaded.profiles:
-        assert set(loaded.references) <= set(loaded.at(profile))
+        assert set(loaded.of(profile).references) <= set(loaded.at(profile))
         for name in loaded.at(profile):
             loaded.weights(name, profile)
             loaded.architecture(name, profile)
@@ -196,8 +196,8 @@ def test_names_that_stand_in_paths_are_lower_case_letters_digits_and_underscores
     [
         ("profile", "embeded", "profile", "an alias of a profile: *embedded?"),
         ("profile", "embedded", "profile", "an alias of a profile: *embedded?"),
-        ("profiles.embedded.models", ["mae", "moko_v3"], "profiles.embedded.models", "moco_v3?"),
-        ("profiles.paper.references", ["mae", "moko_v3"], "profiles.paper.references", "moco_v3?"),
+        ("profiles.embedded.models", ["mae", "moko_v3"], "profiles.embedded.models", "moco_v3"),
+        ("profiles.paper.references", ["mae", "moko_v3"], "profiles.paper.references", "moco_v3"),
         ("profiles.embedded.sweep_models", ["mea", "moco_v3"], "profiles.embedded.sweep_models", "mae?"),
         ("models.mae.architecture", "vitt", "models.mae.architecture", "vit?"),
         ("models.mae.weights.embeded", MAE, "models.mae.weights", "embedded?"),
@@ -205,16 +205,18 @@ def test_names_that_stand_in_paths_are_lower_case_letters_digits_and_underscores
 )
 def test_a_name_that_stands_for_nothing_is_answered_with_the_nearest(key: str, value: Any, field: str, nearest: str) -> None:
     error = refusal(changed(key, value))
-    assert (error.field, error.expected) == (field, nearest)
+    assert error.field == field
+    # The nearest comes first, and runs of one method have like names.
+    assert str(error.expected).startswith(nearest)
 
 
 def test_lookups_of_unknown_names_are_answered_with_the_nearest() -> None:
     known = params.load(PROJECT)
-    with pytest.raises(InvalidInput, match=r"expected: moco_v3\?"):
+    with pytest.raises(InvalidInput, match=r"expected: moco_v3\b"):
         known.model("mocov3")
     with pytest.raises(InvalidInput, match=r"expected: embedded\?"):
         known.of("embeded")
-    with pytest.raises(InvalidInput, match="one of dino, mae, moco_v3, random, random_learned"):
+    with pytest.raises(InvalidInput, match="one of dino, [a-z0-9_, ]*supervised"):
         known.model("zzz")
 
 
@@ -252,6 +254,16 @@ def test_a_model_need_not_exist_at_every_profile() -> None:
     assert "mae" in known.references
     with pytest.raises(InvalidInput, match=r"profiles\n  seen: papr\n  expected: paper\?"):
         known.weights("mae", "papr")
+
+
+def test_a_model_needs_a_family_to_be_a_reference() -> None:
+    mine = {key: value for key, value in RAW["models"]["supervised"].items() if key != "family"}
+    raw = changed("models.mine", mine)
+    raw["profiles"]["embedded"]["models"] = [*raw["profiles"]["embedded"]["models"], "mine"]
+    assert params.check(raw, "params.yaml").model("mine").family is None
+    raw["profiles"]["embedded"]["references"] = [*raw["profiles"]["embedded"]["references"], "mine"]
+    error = refusal(raw)
+    assert (error.field, error.seen) == ("models.mine.family", "none")
 
 
 def test_a_model_with_weights_that_its_profile_does_not_name_is_refused() -> None:

@@ -188,11 +188,15 @@ def test_the_panel_has_every_method_and_its_runs(fixtures, params):
     assert given(fixtures.rec)(more) == ["mae"]
 
 
-def test_a_model_that_is_no_reference_enters_no_claim_of_the_paper(fixtures, params):
-    mae = params.models["mae"]
-    more = joined(params, "mae_half", mae, "models")
-    assert given(fixtures.rec)(more) == ["mae"]
-    assert "mae_half" not in str(fixtures.panel_of(more, "embedded").runs)
+@pytest.mark.parametrize("of", [None, "je", "rec", "random"])
+def test_a_model_that_is_no_reference_enters_no_claim_of_the_paper(fixtures, params, of):
+    mine = params.models["mae"].model_copy(update={"family": of})
+    more = joined(params, "mine", mine, "models")
+    for name in ("je", "rec", "untrained"):
+        assert given(getattr(fixtures, name))(more) == given(getattr(fixtures, name))(params)
+    before, after = (fixtures.panel_of(p, "embedded") for p in (params, more))
+    assert (after.runs, after.untrained) == (before.runs, before.untrained)
+    assert after.instrument.supervised == before.instrument.supervised
 
 
 def test_families_come_from_the_parameters(fixtures, params):
