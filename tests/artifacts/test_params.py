@@ -216,7 +216,7 @@ def test_lookups_of_unknown_names_are_answered_with_the_nearest() -> None:
         known.model("mocov3")
     with pytest.raises(InvalidInput, match=r"expected: embedded\?"):
         known.of("embeded")
-    with pytest.raises(InvalidInput, match="one of dino, [a-z0-9_, ]*supervised"):
+    with pytest.raises(InvalidInput, match=r"one of dino, [a-z0-9_, ]*supervised"):
         known.model("zzz")
 
 

@@ -1,0 +1,130 @@
+"""Kinship: whether a model is like joint embeddings or like reconstructions, by one measure of similarity.
+
+The rule was written before any model was judged by it. A model's nearness to a family is its similarity to the family's nearest
+method, mean over that method's runs. Its lead is its nearness to the JE family less that to the REC family. It is of a family
+when it is nearer to it than untrained networks are, by NEAR, and its lead lies on the family's side of the cut: midway between
+the JE run that leads least and the REC run that leads most, each left out of its own method. Where runs and untrained networks
+themselves are not told apart that way, the measure is not read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from harness.evidence.estimate import Estimate, mean
+from harness.evidence.pair import Measure
+from harness.evidence.resampling import BLOCKS, HI, LO, MID
+
+# By how much a model must be nearer to a family than untrained networks are, in the measure's own unit.
+NEAR = 0.05
+THIRDS = {"early": LO, "middle": MID, "late": HI}
+
+
+class Kin(StrEnum):
+    """What a model is like; the last two are those where nothing may be said."""
+
+    JE = "JE"
+    REC = "REC"
+    NEITHER = "NEITHER"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    UNCALIBRATED = "UNCALIBRATED"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one measure says of a model over some blocks. lead: nearness to JE less to REC; cut: where families part."""
+
+    kin: Kin
+    lead: Estimate
+    cut: float
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Kinship:
+    """One measure, and the runs that a model is held against.
+
+    je, rec: each method's runs by its name. untrained: networks without training.
+    """
+
+    measure: Measure
+    je: Mapping[str, Sequence[str]]
+    rec: Mapping[str, Sequence[str]]
+    untrained: Sequence[str]
+
+    def of(self, model: str, blocks: Sequence[int] = BLOCKS) -> Finding:
+        """The family that the model is like over these blocks."""
+        je, rec = (self.nearness(model, family, blocks) for family in (self.je, self.rec))
+        lead, cut = je - rec, 0.0
+        blind = self._blind(blocks)
+        if not blind:
+            cut = self._cut(blocks)
+        beyond = {Kin.JE: je - self._floor(self.je, model, blocks), Kin.REC: rec - self._floor(self.rec, model, blocks)}
+        low, high = lead.interval()
+        said = f"lead {lead.value:+.3f} [{low:+.3f}, {high:+.3f}], cut {cut:+.3f}"
+        said += "".join(f", {kin} {part.value:+.3f} over untrained" for kin, part in beyond.items())
+        if blind:
+            return Finding(Kin.UNCALIBRATED, lead, cut, f"{blind}; {said}")
+        side = Kin.JE if low > cut else Kin.REC if high < cut else None
+        near = [part for kin, part in beyond.items() if side in (None, kin)]
+        if all(part.interval()[1] < NEAR for part in near):
+            return Finding(Kin.NEITHER, lead, cut, said)
+        if side is None or not any(part.interval()[0] > NEAR for part in near):
+            return Finding(Kin.INCONCLUSIVE, lead, cut, said)
+        return Finding(side, lead, cut, said)
+
+    def nearness(self, model: str, family: Mapping[str, Sequence[str]], blocks: Sequence[int]) -> Estimate:
+        """Similarity to the family's nearest method; a run is left out of its own method unless it is the only one."""
+        found = []
+        for runs in family.values():
+            others = [run for run in runs if run != model] or list(runs)
+            found.append(mean([self.measure(model, run).same_depth(blocks) for run in others]))
+        return max(found, key=_value)
+
+    def _floor(self, family: Mapping[str, Sequence[str]], model: str, blocks: Sequence[int]) -> Estimate:
+        """How near an untrained network is to the family: the nearest of those that the model is not."""
+        return max((self.nearness(u, family, blocks) for u in self.untrained if u != model), key=_value)
+
+    def _leads(self, family: Mapping[str, Sequence[str]], blocks: Sequence[int]) -> list[float]:
+        runs = [run for runs in family.values() for run in runs]
+        return [(self.nearness(run, self.je, blocks) - self.nearness(run, self.rec, blocks)).value for run in runs]
+
+    def _cut(self, blocks: Sequence[int]) -> float:
+        return (min(self._leads(self.je, blocks)) + max(self._leads(self.rec, blocks))) / 2
+
+    def _blind(self, blocks: Sequence[int]) -> str:
+        """Why the measure cannot tell families from each other or from untrained networks; empty where it can."""
+        if len(self.untrained) < 2:
+            return f"{len(self.untrained)} untrained networks, needed 2 to say what training is not the cause of"
+        least, most = min(self._leads(self.je, blocks)), max(self._leads(self.rec, blocks))
+        if least <= most:
+            return f"a JE run leads by {least:+.3f}, a REC run by {most:+.3f}: the families are not told apart"
+        for family in (self.je, self.rec):
+            for run in (run for runs in family.values() for run in runs):
+                beyond = (self.nearness(run, family, blocks) - self._floor(family, run, blocks)).value
+                if beyond <= NEAR:
+                    return f"{run} is {beyond:+.3f} nearer to its own family than untrained networks, needed {NEAR:+g}"
+        return ""
+
+
+def verdict(whole: Sequence[Finding], thirds: Sequence[Finding]) -> Kin:
+    """One answer of several measures: what more than half of those that can be read say over all blocks.
+
+    INCONCLUSIVE where no answer has more than half, or any measure says the opposite family of some third of the depth;
+    UNCALIBRATED where no measure can be read.
+    """
+    said = Counter(finding.kin for finding in whole if finding.kin is not Kin.UNCALIBRATED)
+    if not said:
+        return Kin.UNCALIBRATED
+    kin, count = said.most_common(1)[0]
+    opposite = {Kin.JE: Kin.REC, Kin.REC: Kin.JE}.get(kin)
+    if 2 * count <= sum(said.values()) or any(finding.kin is opposite for finding in [*whole, *thirds]):
+        return Kin.INCONCLUSIVE
+    return kin
+
+
+def _value(estimate: Estimate) -> float:
+    return estimate.value

@@ -1,0 +1,134 @@
+"""Kinship in a planted world: further runs, copies, chimeras and untrained networks are told for what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from harness.evidence.estimate import Estimate
+from harness.evidence.kinship import THIRDS, Finding, Kin, Kinship, verdict
+from harness.evidence.resampling import BLOCKS
+
+JE = {"moco_v3": ["moco_v3", "moco_v3_1", "moco_v3_2"], "dino": ["dino", "dino_1", "dino_2"]}
+REC = {"mae": ["mae", "mae_1", "mae_2"]}
+UNTRAINED = ["random", "random_learned"]
+UNITS, NOISE = 32, 0.01
+# Whose method each further model has, by block; "copy" is a run under another name.
+FURTHER = {
+    "fourth_moco": ["moco_v3"] * 12,
+    "fourth_dino": ["dino"] * 12,
+    "fourth_mae": ["mae"] * 12,
+    "msn": ["msn"] * 12,
+    "raw": [None] * 12,
+    "chimera": ["mae"] * 6 + ["moco_v3"] * 6,
+    "copy": ["moco_v3"] * 12,
+}
+SIMILAR = {frozenset(("moco_v3", "dino")): 0.6, frozenset(("msn", "moco_v3")): 0.55, frozenset(("msn", "dino")): 0.6}
+
+
+def methods(model: str) -> Sequence[str | None]:
+    for method, runs in (JE | REC).items():
+        if model in runs:
+            return [method] * 12
+    return FURTHER.get(model, [None] * 12)
+
+
+@dataclass
+class Planted:
+    """Similarity of two models: 0.9 within a method, 0.6 between JE methods, 0.4 across families, 0.2 without training."""
+
+    a: str
+    b: str
+    flat: bool = False
+
+    def level(self, block: int) -> float:
+        one, other = (methods(model)[block] for model in (self.a, self.b))
+        if self.a == self.b or {self.a, self.b} == {"copy", "moco_v3_1"}:
+            return 1.0
+        if self.flat or one is None or other is None:
+            return 0.2
+        return 0.9 if one == other else SIMILAR.get(frozenset((one, other)), 0.4)
+
+    def same_depth(self, blocks: Sequence[int]) -> Estimate:
+        seed = sum(map(ord, min(self.a, self.b))), sum(map(ord, max(self.a, self.b)))
+        units = np.mean([self.level(i) for i in blocks]) + np.random.default_rng(seed).normal(scale=NOISE, size=UNITS)
+        return Estimate.resample(lambda w: w @ units / UNITS, UNITS, seed=0, unit="minibatches", key="planted", draws=500)
+
+
+def kinship(measure: Callable[[str, str], Planted] = Planted, untrained: Sequence[str] = UNTRAINED) -> Kinship:
+    return Kinship(measure, JE, REC, untrained)
+
+
+def judged(model: str) -> tuple[Finding, list[Finding], Kin]:
+    whole, thirds = kinship().of(model), [kinship().of(model, blocks) for blocks in THIRDS.values()]
+    return whole, thirds, verdict([whole], thirds)
+
+
+@pytest.mark.parametrize(
+    ("model", "kin"),
+    [
+        ("fourth_moco", Kin.JE),
+        ("fourth_dino", Kin.JE),
+        ("fourth_mae", Kin.REC),
+        # A method of its own that is nearer to the JE methods than to MAE.
+        ("msn", Kin.JE),
+        ("copy", Kin.JE),
+        ("raw", Kin.NEITHER),
+        ("random", Kin.NEITHER),
+        ("mae_2", Kin.REC),
+    ],
+)
+def test_a_model_is_told_for_what_it_is(model: str, kin: Kin) -> None:
+    whole, thirds, answer = judged(model)
+    assert answer is kin
+    assert {finding.kin for finding in (whole, *thirds)} == {kin}
+    assert f"lead {whole.lead.value:+.3f}" in whole.reason
+
+
+def test_a_chimera_is_of_no_family() -> None:
+    _, thirds, answer = judged("chimera")
+    assert [finding.kin for finding in thirds][::2] == [Kin.REC, Kin.JE]
+    assert answer is Kin.INCONCLUSIVE
+
+
+def test_lead_and_cut_by_hand() -> None:
+    """A MoCo run: 0.9 less 0.4; a MAE run: 0.4 less 0.9; the cut lies between the two families' nearest runs."""
+    found = kinship().of("fourth_moco")
+    assert found.lead.value == pytest.approx(0.5, abs=0.01)
+    assert found.cut == pytest.approx(0.0, abs=0.01)
+    assert kinship().nearness("msn", JE, BLOCKS).value == pytest.approx(0.6, abs=0.01)
+
+
+def test_a_measure_that_cannot_tell_is_not_read() -> None:
+    blind = kinship(lambda a, b: Planted(a, b, flat=True)).of("fourth_moco")
+    assert blind.kin is Kin.UNCALIBRATED
+    assert "not told apart" in blind.reason or "nearer to its own family" in blind.reason
+    assert "1 untrained" in kinship(untrained=["random"]).of("fourth_moco").reason
+
+
+def test_a_method_of_one_run_is_held_against_itself() -> None:
+    alone = Kinship(Planted, {"moco_v3": ["moco_v3"], "dino": ["dino"]}, {"mae": ["mae"]}, UNTRAINED)
+    assert [alone.of(model).kin for model in ("fourth_moco", "fourth_mae", "raw")] == [Kin.JE, Kin.REC, Kin.NEITHER]
+
+
+def finding(kin: Kin) -> Finding:
+    return Finding(kin, Planted("moco_v3", "dino").same_depth(BLOCKS), 0.0, "")
+
+
+@pytest.mark.parametrize(
+    ("whole", "thirds", "answer"),
+    [
+        ([Kin.JE, Kin.JE, Kin.INCONCLUSIVE], [], Kin.JE),
+        ([Kin.JE, Kin.NEITHER], [], Kin.INCONCLUSIVE),
+        ([Kin.JE, Kin.JE, Kin.REC], [], Kin.INCONCLUSIVE),
+        ([Kin.REC, Kin.REC], [Kin.REC, Kin.JE], Kin.INCONCLUSIVE),
+        ([Kin.REC, Kin.UNCALIBRATED, Kin.UNCALIBRATED], [Kin.UNCALIBRATED, Kin.NEITHER], Kin.REC),
+        ([Kin.UNCALIBRATED], [Kin.JE], Kin.UNCALIBRATED),
+        ([Kin.NEITHER, Kin.NEITHER, Kin.JE], [], Kin.NEITHER),
+    ],
+)
+def test_one_verdict_of_several_measures(whole: list[Kin], thirds: list[Kin], answer: Kin) -> None:
+    assert verdict([finding(kin) for kin in whole], [finding(kin) for kin in thirds]) is answer
