@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from harness.evidence.agreement import Agreement, Agreements, Answers, MeasuredA
 from harness.evidence.claim import Reading
 from harness.evidence.depth import blocks_of
 from harness.evidence.instrument import Instrument
+from harness.evidence.kinship import Kinship
 from harness.evidence.neighbourhoods import Neighbourhoods
 from harness.evidence.pair import Measure, Pair, Pairs
 from harness.evidence.panel import Panel
@@ -129,6 +130,18 @@ def answers(params: Params, reading: Reading, published: Callable[[str, str], Pu
 
 
 @pytest.fixture
+def kinship(params: Params, reading: Reading, model: str) -> Callable[[Measure], Kinship]:
+    """A measure to the kinship that it shows, with the runs of the paper's methods and untrained networks.
+
+    Raises as `check` does for the model that is judged.
+    """
+    check(params, reading.source, model)
+    runs = {name: runs_of(params, reading.source, family(params, name)) for name in ("je", "rec")}
+    untrained = [model for model in family(params, "random") if model in params.at(reading.source)]
+    return lambda measure: Kinship(measure, runs["je"], runs["rec"], untrained)
+
+
+@pytest.fixture
 def sweep(params: Params, reading: Reading) -> Sweep:
     """CKA by minibatch size and number of images."""
     check(params, reading.source)
@@ -167,12 +180,15 @@ def family(params: Params, name: Family) -> list[str]:
     return [model for model, entry in known if entry.family == name and entry.replicate_of is None]
 
 
+def runs_of(params: Params, source: str, methods: Sequence[str]) -> dict[str, list[str]]:
+    """Each method's runs at a profile. A method without weights there is told as missing when it is opened."""
+    return {method: params.replicates(method, source) or [method] for method in methods}
+
+
 def panel_of(params: Params, source: str) -> Panel:
     """The runs of each method of the paper at a profile, and what its measures are held against."""
     reading = Reading(source)
-    methods = [*family(params, "je"), *family(params, "rec")]
-    # A method without weights at the profile is told as missing when it is opened.
-    runs = {method: params.replicates(method, source) or [method] for method in methods}
+    runs = runs_of(params, source, [*family(params, "je"), *family(params, "rec")])
     there = params.at(source)
     untrained = [model for model in family(params, "random") if model in there]
     measures: dict[str, Measure] = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Verdict = Decision | Sequence[Decision]
 
 Test = TypeVar("Test", bound=Callable[..., Any])
-About = Literal["methods", "artifacts"]
+About = Literal["methods", "artifacts", "model"]
 Published = Literal["plot", "numbers", "none"]
 # What a claim asks of a measure, and so what the measure must be able to tell before it is answered.
 Asks = Literal["difference", "level", "match", "trait"]
@@ -32,7 +32,8 @@ class Claim:
 
     id: stable, e.g. "je-je-high", or "je-je-high/cls" for a second measure of the same. where: section and figure.
     reading: the rule that decides. margin: in the estimate's unit; None where the rule states its own. about: "methods" when
-    the statement is about training objectives, whose honest unit is the pre-training run. published: what the paper shows.
+    the statement is about training objectives, whose honest unit is the pre-training run; "model" when it is about the one
+    that --model names. published: what the paper shows.
     asks: "difference", whether one similarity or gap between methods is larger than another; "level", whether a similarity is
     above or below a fixed number; "match", whether layers correspond; "trait", what models of one method show by themselves.
     blocks: those whose similarity decides.

@@ -15,11 +15,14 @@ from harness.evidence.estimate import Estimate
 
 
 class State(StrEnum):
-    """What may be said of a claim; the last four are those where no number may decide."""
+    """What may be said of a claim, and of a model that is judged; the last four are those where no number may decide."""
 
     SUPPORTED = "SUPPORTED"
     REFUTED = "REFUTED"
     INCONCLUSIVE = "INCONCLUSIVE"
+    JE_LIKE = "JE-LIKE"
+    REC_LIKE = "REC-LIKE"
+    NEITHER = "NEITHER"
     INVALID = "INVALID"
     MISSING = "MISSING"
     UNCALIBRATED = "UNCALIBRATED"

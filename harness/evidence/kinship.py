@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
+from harness.evidence.claim import undecided
+from harness.evidence.decide import Decision, State
 from harness.evidence.estimate import Estimate, mean
 from harness.evidence.pair import Measure
 from harness.evidence.resampling import BLOCKS, HI, LO, MID
@@ -21,26 +22,6 @@ from harness.evidence.resampling import BLOCKS, HI, LO, MID
 # By how much a model must be nearer to a family than untrained networks are, in the measure's own unit.
 NEAR = 0.05
 THIRDS = {"early": LO, "middle": MID, "late": HI}
-
-
-class Kin(StrEnum):
-    """What a model is like; the last two are those where nothing may be said."""
-
-    JE = "JE"
-    REC = "REC"
-    NEITHER = "NEITHER"
-    INCONCLUSIVE = "INCONCLUSIVE"
-    UNCALIBRATED = "UNCALIBRATED"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one measure says of a model over some blocks. lead: nearness to JE less to REC; cut: where families part."""
-
-    kin: Kin
-    lead: Estimate
-    cut: float
-    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,26 +36,29 @@ class Kinship:
     rec: Mapping[str, Sequence[str]]
     untrained: Sequence[str]
 
-    def of(self, model: str, blocks: Sequence[int] = BLOCKS) -> Finding:
-        """The family that the model is like over these blocks."""
-        je, rec = (self.nearness(model, family, blocks) for family in (self.je, self.rec))
-        lead, cut = je - rec, 0.0
+    def of(self, model: str, blocks: Sequence[int] = BLOCKS) -> Decision:
+        """Whose the model is over these blocks, or that nothing may be said; the estimate is its lead, the margin the cut."""
         blind = self._blind(blocks)
-        if not blind:
-            cut = self._cut(blocks)
-        beyond = {Kin.JE: je - self._floor(self.je, model, blocks), Kin.REC: rec - self._floor(self.rec, model, blocks)}
-        low, high = lead.interval()
-        said = f"lead {lead.value:+.3f} [{low:+.3f}, {high:+.3f}], cut {cut:+.3f}"
-        said += "".join(f", {kin} {part.value:+.3f} over untrained" for kin, part in beyond.items())
         if blind:
-            return Finding(Kin.UNCALIBRATED, lead, cut, f"{blind}; {said}")
-        side = Kin.JE if low > cut else Kin.REC if high < cut else None
-        near = [part for kin, part in beyond.items() if side in (None, kin)]
+            return undecided(State.UNCALIBRATED, blind)
+        je, rec = (self.nearness(model, family, blocks) for family in (self.je, self.rec))
+        lead, cut = je - rec, self._cut(blocks)
+        beyond = {
+            State.JE_LIKE: je - self._floor(self.je, model, blocks),
+            State.REC_LIKE: rec - self._floor(self.rec, model, blocks),
+        }
+        low, high = lead.interval()
+        side = State.JE_LIKE if low > cut else State.REC_LIKE if high < cut else None
+        near = [part for state, part in beyond.items() if side in (None, state)]
         if all(part.interval()[1] < NEAR for part in near):
-            return Finding(Kin.NEITHER, lead, cut, said)
-        if side is None or not any(part.interval()[0] > NEAR for part in near):
-            return Finding(Kin.INCONCLUSIVE, lead, cut, said)
-        return Finding(side, lead, cut, said)
+            state = State.NEITHER
+        elif side is not None and near[0].interval()[0] > NEAR:
+            state = side
+        else:
+            state = State.INCONCLUSIVE
+        reason = f"nearer to JE than to REC by {lead.value:+.3f}, families part at {cut:+.3f}; nearer than untrained networks: "
+        reason += " and ".join(f"{part.value:+.3f} to {kin.partition('-')[0]}" for kin, part in beyond.items())
+        return Decision(state, lead.value, (low, high), cut, lead.n, lead.unit, reason)
 
     def nearness(self, model: str, family: Mapping[str, Sequence[str]], blocks: Sequence[int]) -> Estimate:
         """Similarity to the family's nearest method; a run is left out of its own method unless it is the only one."""
@@ -110,20 +94,26 @@ class Kinship:
         return ""
 
 
-def verdict(whole: Sequence[Finding], thirds: Sequence[Finding]) -> Kin:
-    """One answer of several measures: what more than half of those that can be read say over all blocks.
+def verdict(whole: Mapping[str, Decision], thirds: Mapping[str, Decision]) -> Decision:
+    """One answer of several measures, by name: what more than half of those that can be read say over all blocks.
 
-    INCONCLUSIVE where no answer has more than half, or any measure says the opposite family of some third of the depth;
+    INCONCLUSIVE where no answer has more than half, or any measure says the opposite family, be it of a third of the depth;
     UNCALIBRATED where no measure can be read.
     """
-    said = Counter(finding.kin for finding in whole if finding.kin is not Kin.UNCALIBRATED)
-    if not said:
-        return Kin.UNCALIBRATED
-    kin, count = said.most_common(1)[0]
-    opposite = {Kin.JE: Kin.REC, Kin.REC: Kin.JE}.get(kin)
-    if 2 * count <= sum(said.values()) or any(finding.kin is opposite for finding in [*whole, *thirds]):
-        return Kin.INCONCLUSIVE
-    return kin
+    readable = {name: part.state for name, part in whole.items() if part.state is not State.UNCALIBRATED}
+    if not readable:
+        return undecided(State.UNCALIBRATED, "no measure tells the families and untrained networks apart")
+    state, count = Counter(readable.values()).most_common(1)[0]
+    opposite = {State.JE_LIKE: State.REC_LIKE, State.REC_LIKE: State.JE_LIKE}.get(state)
+    against = [name for name, part in {**whole, **thirds}.items() if part.state is opposite]
+    said = ", ".join(f"{name} {state}" for name, state in readable.items())
+    if against:
+        return _without_number(State.INCONCLUSIVE, f"{said}; {opposite} by {', '.join(against)}")
+    return _without_number(state if 2 * count > len(readable) else State.INCONCLUSIVE, said)
+
+
+def _without_number(state: State, reason: str) -> Decision:
+    return Decision(state, None, None, None, None, None, reason)
 
 
 def _value(estimate: Estimate) -> float:

@@ -30,12 +30,18 @@ if TYPE_CHECKING:
 _LETTERS = {
     "SUPPORTED": ("passed", "S"),
     "REFUTED": ("failed", "R"),
+    "JE-LIKE": ("passed", "J"),
+    "REC-LIKE": ("passed", "E"),
+    "NEITHER": ("passed", "O"),
     "INCONCLUSIVE": ("inconclusive", "I"),
     "MISSING": ("missing", "M"),
     "UNCALIBRATED": ("uncalibrated", "U"),
     "NO_EVIDENCE": ("no_evidence", "N"),
     "INVALID": ("error", "X"),
 }
+
+# In the place of a model where none is judged.
+_NOBODY = "nobody"
 
 _reading = pytest.StashKey[Reading]()
 _decision = pytest.StashKey["Decision"]()
@@ -84,9 +90,10 @@ class _Desk:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """--source, --verdicts, --reversals."""
+    """--source, --model, --verdicts, --reversals."""
     group = parser.getgroup("claims")
     group.addoption("--source", action="append", metavar="NAME", help="published or a profile; repeatable (default: embedded)")
+    group.addoption("--model", action="append", metavar="NAME", help="judge this model, and nothing else; repeatable")
     group.addoption("--verdicts", metavar="FILE", help="write one JSON record for each claim and source")
     group.addoption("--reversals", metavar="FILE", help="claims known not to hold (default: claims/reversals.toml)")
 
@@ -112,9 +119,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each claim once for each source."""
-    if _claim(metafunc.function) is not None:
-        metafunc.parametrize("source", metafunc.config.stash[_desk].sources, indirect=True)
+    """Each claim once for each source, and those about a model for each that is judged."""
+    stated = _claim(metafunc.function)
+    if stated is None:
+        return
+    metafunc.parametrize("source", metafunc.config.stash[_desk].sources, indirect=True)
+    if stated.about == "model":
+        metafunc.parametrize("model", list(dict.fromkeys(metafunc.config.getoption("model") or [_NOBODY])))
 
 
 @pytest.fixture
@@ -160,6 +171,10 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         # A worker that raises is replaced by another that raises: the controller must say it.
         desk.problem = str(error)
         items.clear()
+    # With --model nothing but claims about it, without it all but those.
+    judging = bool(config.getoption("model"))
+    claims = [(item, _claim(getattr(item, "function", None))) for item in items]
+    items[:] = [item for item, stated in claims if (stated is not None and stated.about == "model") is judging]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -169,7 +184,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     for item in session.items:
         stated = _claim(getattr(item, "function", None))
         if stated is not None:
-            desk.registered[item.nodeid] = (asdict(stated), _source(item))
+            desk.registered[item.nodeid] = (asdict(stated) | {"id": _id(item, stated)}, _source(item))
     told = getattr(session.config, "workerinput", None)
     if told is not None:
         path = Path(told["claims"], told["workerid"])
@@ -253,7 +268,8 @@ def pytest_runtest_makereport(
     record = _record(stated, item, _decided(item, call))
     text = show.text(record)
     state = record.state
-    report.outcome = "failed" if state in ("REFUTED", "INVALID") else "passed" if state == "SUPPORTED" else "skipped"
+    passed = state in ("SUPPORTED", *show.KIN)
+    report.outcome = "failed" if state in ("REFUTED", "INVALID") else "passed" if passed else "skipped"
     if report.outcome == "skipped":
         report.longrepr = (str(item.path), (item.location[1] or 0) + 1, text)
     elif call.excinfo is None or _has_words(call.excinfo.value):
@@ -324,6 +340,11 @@ def _source(item: pytest.Item) -> str:
     return source
 
 
+def _id(item: pytest.Item, stated: Claim) -> str:
+    """The claim's id, behind the name of the model that it is about."""
+    return f"{item.callspec.params['model']}/{stated.id}" if stated.about == "model" else stated.id  # type: ignore[attr-defined]
+
+
 def _check(session: pytest.Session, desk: _Desk, items: Sequence[pytest.Item]) -> None:
     """Find the claims among the items and read the reversals. Raises UsageError, InvalidInput, MissingArtifact."""
     config = session.config
@@ -331,9 +352,9 @@ def _check(session: pytest.Session, desk: _Desk, items: Sequence[pytest.Item]) -
     for item in items:
         stated = _claim(getattr(item, "function", None))
         if stated is not None:
-            key = (stated.id, _source(item))
+            key = (_id(item, stated), _source(item))
             if key in places:
-                raise pytest.UsageError(f"claim {stated.id} stands twice: {places[key]} and {item.nodeid}")
+                raise pytest.UsageError(f"claim {key[0]} stands twice: {places[key]} and {item.nodeid}")
             places[key] = item.nodeid
     named = config.getoption("reversals")
     path = Path(named) if named else config.rootpath / "claims" / "reversals.toml"
@@ -401,7 +422,7 @@ def _record(stated: Claim, item: pytest.Item, decision: Decision) -> Record:
     by_number = decision.state in show.NUMBERS
     few = seen.runs is None or seen.runs < show.RUNS
     return Record(
-        id=stated.id,
+        id=_id(item, stated),
         source=seen.source,
         state=str(decision.state),
         statement=stated.statement,

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from harness.evidence.record import Record
 
-STATES = ("SUPPORTED", "REFUTED", "INCONCLUSIVE", "MISSING", "UNCALIBRATED", "NO_EVIDENCE", "INVALID")
-# The states that rest on a number.
-NUMBERS = STATES[:3]
+# The states that rest on a number, and of them those that tell what a model is like.
+KIN = ("JE-LIKE", "REC-LIKE", "NEITHER")
+NUMBERS = ("SUPPORTED", "REFUTED", *KIN, "INCONCLUSIVE")
+STATES = (*NUMBERS, "MISSING", "UNCALIBRATED", "NO_EVIDENCE", "INVALID")
 # Fewer pre-training runs leave a verdict about methods provisional.
 RUNS = 3
 YELLOW = {"yellow": True}

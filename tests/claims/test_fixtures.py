@@ -205,3 +205,14 @@ def test_families_come_from_the_parameters(fixtures, params):
         worlds.REC,
         worlds.UNTRAINED,
     ]
+
+
+def test_kinship_is_with_the_runs_of_the_papers_methods(fixtures, params):
+    kinship = given(fixtures.kinship)(params, Reading("embedded"), "supervised")(worlds.pair)
+    assert kinship.je == {method: params.replicates(method, "embedded") for method in worlds.JE}
+    assert kinship.rec == {"mae": params.replicates("mae", "embedded")}
+    assert kinship.untrained == worlds.UNTRAINED
+    with pytest.raises(InvalidInput, match="supervised"):
+        given(fixtures.kinship)(params, Reading("embedded"), "superwised")
+    with pytest.raises(MissingArtifact, match="laptop"):
+        given(fixtures.kinship)(params, Reading("laptop"), "supervised")

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from harness.evidence.decide import Decision, State
 from harness.evidence.estimate import Estimate
-from harness.evidence.kinship import THIRDS, Finding, Kin, Kinship, verdict
+from harness.evidence.kinship import THIRDS, Kinship, verdict
 from harness.evidence.resampling import BLOCKS
 
 JE = {"moco_v3": ["moco_v3", "moco_v3_1", "moco_v3_2"], "dino": ["dino", "dino_1", "dino_2"]}
@@ -62,73 +63,82 @@ def kinship(measure: Callable[[str, str], Planted] = Planted, untrained: Sequenc
     return Kinship(measure, JE, REC, untrained)
 
 
-def judged(model: str) -> tuple[Finding, list[Finding], Kin]:
-    whole, thirds = kinship().of(model), [kinship().of(model, blocks) for blocks in THIRDS.values()]
-    return whole, thirds, verdict([whole], thirds)
+def judged(model: str) -> tuple[Decision, list[Decision], State]:
+    whole, thirds = kinship().of(model), {third: kinship().of(model, blocks) for third, blocks in THIRDS.items()}
+    return whole, list(thirds.values()), verdict({"one": whole}, thirds).state
 
 
 @pytest.mark.parametrize(
     ("model", "kin"),
     [
-        ("fourth_moco", Kin.JE),
-        ("fourth_dino", Kin.JE),
-        ("fourth_mae", Kin.REC),
+        ("fourth_moco", State.JE_LIKE),
+        ("fourth_dino", State.JE_LIKE),
+        ("fourth_mae", State.REC_LIKE),
         # A method of its own that is nearer to the JE methods than to MAE.
-        ("msn", Kin.JE),
-        ("copy", Kin.JE),
-        ("raw", Kin.NEITHER),
-        ("random", Kin.NEITHER),
-        ("mae_2", Kin.REC),
+        ("msn", State.JE_LIKE),
+        ("copy", State.JE_LIKE),
+        ("raw", State.NEITHER),
+        ("random", State.NEITHER),
+        ("mae_2", State.REC_LIKE),
     ],
 )
-def test_a_model_is_told_for_what_it_is(model: str, kin: Kin) -> None:
+def test_a_model_is_told_for_what_it_is(model: str, kin: State) -> None:
     whole, thirds, answer = judged(model)
     assert answer is kin
-    assert {finding.kin for finding in (whole, *thirds)} == {kin}
-    assert f"lead {whole.lead.value:+.3f}" in whole.reason
+    assert {finding.state for finding in (whole, *thirds)} == {kin}
+    assert whole.estimate is not None
+    assert f"{whole.estimate:+.3f}" in whole.reason
 
 
 def test_a_chimera_is_of_no_family() -> None:
     _, thirds, answer = judged("chimera")
-    assert [finding.kin for finding in thirds][::2] == [Kin.REC, Kin.JE]
-    assert answer is Kin.INCONCLUSIVE
+    assert [finding.state for finding in thirds][::2] == [State.REC_LIKE, State.JE_LIKE]
+    assert answer is State.INCONCLUSIVE
 
 
 def test_lead_and_cut_by_hand() -> None:
     """A MoCo run: 0.9 less 0.4; a MAE run: 0.4 less 0.9; the cut lies between the two families' nearest runs."""
     found = kinship().of("fourth_moco")
-    assert found.lead.value == pytest.approx(0.5, abs=0.01)
-    assert found.cut == pytest.approx(0.0, abs=0.01)
+    assert found.estimate == pytest.approx(0.5, abs=0.01)
+    assert found.margin == pytest.approx(0.0, abs=0.01)
     assert kinship().nearness("msn", JE, BLOCKS).value == pytest.approx(0.6, abs=0.01)
 
 
 def test_a_measure_that_cannot_tell_is_not_read() -> None:
     blind = kinship(lambda a, b: Planted(a, b, flat=True)).of("fourth_moco")
-    assert blind.kin is Kin.UNCALIBRATED
+    assert blind.state is State.UNCALIBRATED
     assert "not told apart" in blind.reason or "nearer to its own family" in blind.reason
     assert "1 untrained" in kinship(untrained=["random"]).of("fourth_moco").reason
 
 
 def test_a_method_of_one_run_is_held_against_itself() -> None:
     alone = Kinship(Planted, {"moco_v3": ["moco_v3"], "dino": ["dino"]}, {"mae": ["mae"]}, UNTRAINED)
-    assert [alone.of(model).kin for model in ("fourth_moco", "fourth_mae", "raw")] == [Kin.JE, Kin.REC, Kin.NEITHER]
+    assert [alone.of(model).state for model in ("fourth_moco", "fourth_mae", "raw")] == [
+        State.JE_LIKE,
+        State.REC_LIKE,
+        State.NEITHER,
+    ]
 
 
-def finding(kin: Kin) -> Finding:
-    return Finding(kin, Planted("moco_v3", "dino").same_depth(BLOCKS), 0.0, "")
+def finding(state: State) -> Decision:
+    return Decision(state, None, None, None, None, None, "")
 
 
 @pytest.mark.parametrize(
     ("whole", "thirds", "answer"),
     [
-        ([Kin.JE, Kin.JE, Kin.INCONCLUSIVE], [], Kin.JE),
-        ([Kin.JE, Kin.NEITHER], [], Kin.INCONCLUSIVE),
-        ([Kin.JE, Kin.JE, Kin.REC], [], Kin.INCONCLUSIVE),
-        ([Kin.REC, Kin.REC], [Kin.REC, Kin.JE], Kin.INCONCLUSIVE),
-        ([Kin.REC, Kin.UNCALIBRATED, Kin.UNCALIBRATED], [Kin.UNCALIBRATED, Kin.NEITHER], Kin.REC),
-        ([Kin.UNCALIBRATED], [Kin.JE], Kin.UNCALIBRATED),
-        ([Kin.NEITHER, Kin.NEITHER, Kin.JE], [], Kin.NEITHER),
+        ([State.JE_LIKE, State.JE_LIKE, State.INCONCLUSIVE], [], State.JE_LIKE),
+        ([State.JE_LIKE, State.NEITHER], [], State.INCONCLUSIVE),
+        ([State.JE_LIKE, State.JE_LIKE, State.REC_LIKE], [], State.INCONCLUSIVE),
+        ([State.REC_LIKE, State.REC_LIKE], [State.REC_LIKE, State.JE_LIKE], State.INCONCLUSIVE),
+        ([State.REC_LIKE, State.UNCALIBRATED, State.UNCALIBRATED], [State.UNCALIBRATED, State.NEITHER], State.REC_LIKE),
+        ([State.UNCALIBRATED], [State.JE_LIKE], State.UNCALIBRATED),
+        ([State.NEITHER, State.NEITHER, State.JE_LIKE], [], State.NEITHER),
     ],
 )
-def test_one_verdict_of_several_measures(whole: list[Kin], thirds: list[Kin], answer: Kin) -> None:
-    assert verdict([finding(kin) for kin in whole], [finding(kin) for kin in thirds]) is answer
+def test_one_verdict_of_several_measures(whole: list[State], thirds: list[State], answer: State) -> None:
+    found = [{f"{part} {i}": finding(kin) for i, kin in enumerate(kins)} for part, kins in (("all", whole), ("third", thirds))]
+    decided = verdict(*found)
+    assert decided.state is answer
+    if State.JE_LIKE in thirds and answer is State.INCONCLUSIVE:
+        assert "JE-LIKE by third 1" in decided.reason

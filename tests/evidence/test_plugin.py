@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.evidence.claim import claim, undecided
-from harness.evidence.decide import State, below, exceeds
+from harness.evidence.decide import Decision, State, below, exceeds
 from harness.evidence.estimate import Estimate
 
 def measured(value):
@@ -522,3 +522,30 @@ def test_a_verdict_file_is_read_back_and_a_broken_one_refused(tmp_path: Path) ->
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InvalidInput, match="list of verdict records"):
         record.read(path)
+
+
+JUDGED = """
+@stated("own", about="model")
+def test_own(model, margin):
+    return Decision(State.JE_LIKE if model == "mine" else State.NEITHER, 0.2, (0.1, 0.3), 0.0, 40, "images", f"of {model}")
+
+@stated("paper")
+def test_paper(margin): return exceeds(measured(0.9), margin)
+
+def test_plain(): pass
+"""
+
+
+def test_claims_about_a_model_are_decided_for_those_that_are_named_and_for_nothing_else(
+    run: Any, pytester: pytest.Pytester
+) -> None:
+    run(JUDGED, "--verdicts", "v.json").assert_outcomes(passed=2)
+    assert states(pytester) == {("embedded", "paper"): "SUPPORTED"}
+    result = run(JUDGED, "--model", "mine", "--model", "yours", "--model", "mine", "--verdicts", "v.json")
+    result.assert_outcomes(passed=2)
+    assert result.ret == 0
+    assert states(pytester) == {("embedded", "mine/own"): "JE-LIKE", ("embedded", "yours/own"): "NEITHER"}
+    assert "1 JE-LIKE, 1 NEITHER" in result.stdout.str()
+    workers = run(JUDGED, "--model", "mine", "--model", "yours", "-n", "2", "--verdicts", "w.json")
+    workers.assert_outcomes(passed=2)
+    assert states(pytester, "w.json") == states(pytester)
