@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import Discriminator, Field, Tag, ValidationError
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.recipes import AnyRecipe
@@ -193,10 +194,30 @@ class Profile(Strict):
 
 
 class Released(Download):
-    """Weights that somebody published: a local file or an address, and the layout that it has."""
+    """Weights that somebody published: a local file or an address, and the layout that it has.
+
+    timm: the name of pretrained weights of timm, such as vit_base_patch16_224.dino. hub: owner/name of a model on the Hugging
+    Face hub. Either is short for the address of that model's safetensors file, at HF_ENDPOINT where it is set.
+    """
 
     file: str = ""
     layout: Literal["plain", "mae", "moco_v3", "dino", "msn"] = "plain"
+    timm: str = Field(default="", pattern=r"^([\w-]+\.[\w-]+)?$")
+    hub: str = Field(default="", pattern=r"^(\w[\w.-]*/\w[\w.-]*)?$")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_the_hub(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping) or not (raw.get("timm") or raw.get("hub")):
+            return raw
+        named = [key for key in ("url", "timm", "hub") if raw.get(key)]
+        if len(named) > 1:
+            raise ValueError(f"one of {', '.join(named)}")
+        repository = raw.get("hub") or f"timm/{raw['timm']}"
+        endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+        # All models of the hub have files of one name.
+        file = raw.get("file") or f"weights/{str(repository).replace('/', '--')}.safetensors"
+        return {**raw, "url": f"{endpoint}/{repository}/resolve/main/model.safetensors", "file": file}
 
     @property
     def path(self) -> Path:

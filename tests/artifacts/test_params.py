@@ -256,6 +256,39 @@ def test_a_model_need_not_exist_at_every_profile() -> None:
         known.weights("mae", "papr")
 
 
+def test_a_model_of_timm_or_of_the_hub_is_its_file_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    known = params.check(changed("models.mae.weights.paper", {"timm": "vit_base_patch16_224.mae"}), "params.yaml")
+    weights = known.weights("mae", "paper")
+    assert isinstance(weights, params.Released)
+    assert weights.url == "https://huggingface.co/timm/vit_base_patch16_224.mae/resolve/main/model.safetensors"
+    assert (weights.path, weights.layout) == (Path("weights/timm--vit_base_patch16_224.mae.safetensors"), "plain")
+    # What is checked again stays what it is.
+    assert params.Released.model_validate(weights.model_dump(exclude={"url"})) == weights
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9/")
+    known = params.check(changed("models.mae.weights.paper", {"hub": "somebody/vit.b-16"}), "params.yaml")
+    mirrored = known.weights("mae", "paper")
+    assert isinstance(mirrored, params.Released)
+    assert mirrored.url == "http://127.0.0.1:9/somebody/vit.b-16/resolve/main/model.safetensors"
+    assert mirrored.path == Path("weights/somebody--vit.b-16.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("weights", "seen"),
+    [
+        ({"timm": "vit_base_patch16_224"}, "vit_base_patch16_224"),
+        ({"hub": "somebody"}, "somebody"),
+        ({"hub": "../x"}, "../x"),
+        ({"hub": "a/b", "timm": "vit.x"}, "one of timm, hub"),
+        ({"hub": "a/b", "url": "https://a.b/c"}, "one of url, hub"),
+    ],
+)
+def test_what_is_no_name_of_a_hub_is_refused(weights: dict[str, str], seen: str) -> None:
+    error = refusal(changed("models.mae.weights.paper", weights))
+    assert error.field.startswith("models.mae.weights.paper")
+    assert seen in str(error)
+
+
 def test_a_model_needs_a_family_to_be_a_reference() -> None:
     mine = {key: value for key, value in RAW["models"]["supervised"].items() if key != "family"}
     raw = changed("models.mine", mine)

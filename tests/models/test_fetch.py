@@ -114,6 +114,17 @@ def test_a_file_is_fetched_whole_and_its_hash_kept(server: Server, capsys: pytes
     assert got == f"weights/vit.pth: fetched, sha256 {SHA}"
 
 
+def test_a_model_of_the_hub_is_fetched_from_where_it_lies(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server.url.rpartition("/")[0])
+    fetch([Released.model_validate({"timm": "vit_tiny.mine"})])
+    assert Path("weights/timm--vit_tiny.mine.safetensors").read_bytes() == CONTENT
+    [address] = json.loads(Path("weights.lock").read_text())
+    assert address.endswith("/timm/vit_tiny.mine/resolve/main/model.safetensors")
+    server.status = 401
+    with pytest.raises(BadEnvironment, match="401"):
+        fetch([Released.model_validate({"hub": "somebody/gated"})])
+
+
 def test_what_is_there_is_not_fetched_again_but_held_against_the_lock(server: Server) -> None:
     fetch([wanted(server), wanted(server)])
     assert len(server.asked) == 1
