@@ -1,0 +1,62 @@
+"""What the README and docs/ tell to type exists: stages, options, files, states, and links between the pages."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.__main__ import _parser
+from harness.artifacts import params
+from harness.artifacts.closure import ROOT
+from harness.artifacts.params import Released
+from harness.evidence.decide import State
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = {page.name: page.read_text() for page in PAGES}
+
+
+@pytest.mark.parametrize("page", TEXT)
+def test_commands_parse(page: str) -> None:
+    commands = re.findall(r"(?:python -m|torchrun \S+ \d+ -m) harness ([\w -]+?)(?:`|\n| +#| \.\.\.)", TEXT[page])
+    for command in commands:
+        words = ["m" if word == "NAME" else word for word in command.split()]
+        if words[0] != "diff":
+            _parser().parse_args(words)
+    assert page in ("CONTRIBUTING.md", "verdicts.md", "write-a-claim.md") or commands
+
+
+@pytest.mark.parametrize("page", TEXT)
+def test_files_and_folders_are_there(page: str) -> None:
+    named = re.findall(r"[(`]((?:harness|tests|claims|docs|artifacts)/[\w./-]+\w/?)[)`]", TEXT[page])
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", TEXT)
+def test_make_targets_and_profiles_are_there(page: str) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)", TEXT[page], re.MULTILINE)) <= targets
+    profiles = params.load(ROOT / "params.yaml").profiles
+    assert set(re.findall(r"`?profile: \*(\w+)", TEXT[page])) <= set(profiles)
+    assert set(re.findall(r"--source (\w+)", TEXT[page])) <= {*profiles, "published"}
+
+
+def test_every_state_is_told() -> None:
+    told = TEXT["verdicts.md"] + TEXT["judge-a-model.md"]
+    assert [state for state in State if str(state) not in told] == []
+
+
+def test_ways_to_name_weights_are_those_that_there_are() -> None:
+    for page in ("README.md", "judge-a-model.md"):
+        named = set(re.findall(r"\{(\w+): (?:[\w./]+|\.\.\.)", TEXT[page])) - {"objective"}
+        assert named <= set(Released.model_fields)
+        assert {"file", "url", "timm", "hub"} <= named
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+    assert all(f"docs/{Path(page).name}" in TEXT["README.md"] for page in TEXT if page not in ("README.md", "CONTRIBUTING.md"))
