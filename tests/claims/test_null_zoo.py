@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +69,17 @@ class Pool:
         order = np.random.default_rng(seed).permutation(len(self.banks))
         who = dict(zip([*ROLES, *UNTRAINED, SUPERVISED], order.tolist(), strict=False))
 
+        # A pair keeps its draws (16 MB), which all claims about it share.
+        kept = lru_cache(maxsize=24)
+
         def subsets(token: str) -> Callable[[str, str], Pair]:
-            return lambda a, b: Pair.from_subsets(self.second(who[a], who[b]), token)
+            return kept(lambda a, b: Pair.from_subsets(self.second(who[a], who[b]), token))
 
         return replace(
             World(),
-            cka=lambda a, b: self.pair(who[a], who[b]),
-            deconfounded=lambda a, b: self.pair(who[a], who[b]).deconfounded(),
-            mutual=lambda a, b: Neighbourhoods.from_arrays(self.second(who[a], who[b])),
+            cka=kept(lambda a, b: self.pair(who[a], who[b])),
+            deconfounded=kept(lambda a, b: self.pair(who[a], who[b]).deconfounded()),
+            mutual=kept(lambda a, b: Neighbourhoods.from_arrays(self.second(who[a], who[b]))),
             cls=subsets("cls"),
             gap=subsets("gap"),
             knn=lambda model: self.votes(who[model]),
