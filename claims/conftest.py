@@ -24,7 +24,7 @@ from harness.evidence.depth import blocks_of
 from harness.evidence.instrument import Instrument
 from harness.evidence.kinship import Kinship
 from harness.evidence.neighbourhoods import Neighbourhoods
-from harness.evidence.pair import Measure, Pair, Pairs
+from harness.evidence.pair import Measure, Pair, Pairs, SameDepth
 from harness.evidence.panel import Panel
 from harness.evidence.probes import MeasuredProbes, PrintedProbes, ProbeAccuracy, Probes
 from harness.evidence.published import Published
@@ -138,7 +138,17 @@ def kinship(params: Params, reading: Reading, model: str) -> Callable[[Measure],
     check(params, reading.source, model)
     runs = {name: runs_of(params, reading.source, family(params, name)) for name in ("je", "rec")}
     untrained = [model for model in family(params, "random") if model in params.at(reading.source)]
-    return lambda measure: Kinship(measure, runs["je"], runs["rec"], untrained)
+
+    def values(measure: Measure) -> Measure:
+        def bare(a: str, b: str) -> SameDepth:
+            reading.bare = True
+            found = measure(a, b)
+            reading.bare = False
+            return found
+
+        return bare
+
+    return lambda measure: Kinship(measure, runs["je"], runs["rec"], untrained, values(measure))
 
 
 @pytest.fixture

@@ -28,13 +28,15 @@ THIRDS = {"early": LO, "middle": MID, "late": HI}
 class Kinship:
     """One measure, and the runs that a model is held against.
 
-    je, rec: each method's runs by its name. untrained: networks without training.
+    je, rec: each method's runs by its name. untrained: networks without training. values: the measure without draws, for what
+    only the runs' own values are asked of; the measure itself where it has none of its own.
     """
 
     measure: Measure
     je: Mapping[str, Sequence[str]]
     rec: Mapping[str, Sequence[str]]
     untrained: Sequence[str]
+    values: Measure | None = None
 
     def of(self, model: str, blocks: Sequence[int] = BLOCKS) -> Decision:
         """Whose the model is over these blocks, or that nothing may be said; the estimate is its lead, the margin the cut."""
@@ -62,11 +64,10 @@ class Kinship:
 
     def nearness(self, model: str, family: Mapping[str, Sequence[str]], blocks: Sequence[int]) -> Estimate:
         """Similarity to the family's nearest method; a run is left out of its own method unless it is the only one."""
-        found = []
-        for runs in family.values():
-            others = [run for run in runs if run != model] or list(runs)
-            found.append(mean([self.measure(model, run).same_depth(blocks) for run in others]))
-        return max(found, key=_value)
+        return _nearest(self.measure, model, family, blocks)
+
+    def _value(self, model: str, family: Mapping[str, Sequence[str]], blocks: Sequence[int]) -> float:
+        return _nearest(self.values or self.measure, model, family, blocks).value
 
     def _floor(self, family: Mapping[str, Sequence[str]], model: str, blocks: Sequence[int]) -> Estimate:
         """How near an untrained network is to the family: the nearest of those that the model is not."""
@@ -74,7 +75,7 @@ class Kinship:
 
     def _leads(self, family: Mapping[str, Sequence[str]], blocks: Sequence[int]) -> list[float]:
         runs = [run for runs in family.values() for run in runs]
-        return [(self.nearness(run, self.je, blocks) - self.nearness(run, self.rec, blocks)).value for run in runs]
+        return [self._value(run, self.je, blocks) - self._value(run, self.rec, blocks) for run in runs]
 
     def _cut(self, blocks: Sequence[int]) -> float:
         return (min(self._leads(self.je, blocks)) + max(self._leads(self.rec, blocks))) / 2
@@ -88,10 +89,19 @@ class Kinship:
             return f"a JE run leads by {least:+.3f}, a REC run by {most:+.3f}: the families are not told apart"
         for family in (self.je, self.rec):
             for run in (run for runs in family.values() for run in runs):
-                beyond = (self.nearness(run, family, blocks) - self._floor(family, run, blocks)).value
+                floor = max(self._value(u, family, blocks) for u in self.untrained if u != run)
+                beyond = self._value(run, family, blocks) - floor
                 if beyond <= NEAR:
                     return f"{run} is {beyond:+.3f} nearer to its own family than untrained networks, needed {NEAR:+g}"
         return ""
+
+
+def _nearest(measure: Measure, model: str, family: Mapping[str, Sequence[str]], blocks: Sequence[int]) -> Estimate:
+    found = []
+    for runs in family.values():
+        others = [run for run in runs if run != model] or list(runs)
+        found.append(mean([measure(model, run).same_depth(blocks) for run in others]))
+    return max(found, key=_value)
 
 
 def verdict(whole: Mapping[str, Decision], thirds: Mapping[str, Decision]) -> Decision:

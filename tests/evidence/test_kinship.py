@@ -104,6 +104,17 @@ def test_lead_and_cut_by_hand() -> None:
     assert kinship().nearness("msn", JE, BLOCKS).value == pytest.approx(0.6, abs=0.01)
 
 
+def test_the_runs_own_values_need_no_draws() -> None:
+    """What families and untrained networks give is asked of the values, what the model gives of the measure with its draws."""
+
+    def no_run_with_another(a: str, b: str) -> Planted:
+        assert a not in [*JE["moco_v3"], *JE["dino"], *REC["mae"]]
+        return Planted(a, b)
+
+    quick = Kinship(no_run_with_another, JE, REC, UNTRAINED, Planted)
+    assert quick.of("fourth_mae").reason == kinship().of("fourth_mae").reason
+
+
 def test_a_measure_that_cannot_tell_is_not_read() -> None:
     blind = kinship(lambda a, b: Planted(a, b, flat=True)).of("fourth_moco")
     assert blind.state is State.UNCALIBRATED
