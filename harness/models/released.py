@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import pickle
@@ -50,8 +51,9 @@ def load(released: Released, network: nn.Module) -> None:
     """Put released weights into the network.
 
     Raises MissingArtifact when the file is not there; InvalidInput when its SHA-256 is not set or another, when it holds
-    anything but tensors and plain values, when its layout is another, or when its backbone lacks a tensor of the network, has
-    one of another shape or one more. The network is then as it was. Nothing in the file is ever executed.
+    anything but tensors, plain values and an argparse.Namespace of them, when its layout is another, or when its backbone lacks
+    a tensor of the network, has one of another shape or one more. The network is then as it was. Nothing in the file is ever
+    executed.
     """
     path = released.path
     if not path.is_file():
@@ -104,7 +106,9 @@ def _read(path: Path, raw: bytes) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_safetensors(raw)
-        return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+        # What training scripts leave beside the weights: their arguments, a class that has no code of its own.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except _BROKEN as error:
         raise InvalidInput(
             path,

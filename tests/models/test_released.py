@@ -263,10 +263,23 @@ def test_a_hostile_file_is_refused_by_what_it_would_call_and_nothing_is_executed
         assert mark.exists()
 
 
-def test_arguments_in_a_file_are_refused_by_name(tmp_path: Path) -> None:
-    path = write(tmp_path / "w.pth", content("mae", SOURCE) | {"args": argparse.Namespace(lr=0.1)})
+@pytest.mark.parametrize("legacy", [False, True])
+def test_arguments_beside_the_weights_are_passed_over(tmp_path: Path, legacy: bool) -> None:
+    arguments = argparse.Namespace(lr=0.1, model="mae_vit_base_patch16", betas=(0.9, 0.95))
+    path = write(tmp_path / "w.pth", content("mae", SOURCE) | {"args": arguments}, legacy=legacy)
+    target = network(3)
+    released.load(described(path, "mae"), target)
+    assert all(torch.equal(tensor, SOURCE[name]) for name, tensor in target.state_dict().items())
+
+
+def test_arguments_hide_no_code_and_no_other_class(tmp_path: Path) -> None:
+    mark, path = tmp_path / "executed", tmp_path / "w.pth"
+    write(path, content("mae", SOURCE) | {"args": argparse.Namespace(lr=Hostile(mark))})
+    assert "posix.system" in refusal(path, "mae")
+    assert not mark.exists()
+    write(path, content("mae", SOURCE) | {"args": Path("lr")})
     message = refusal(path, "mae")
-    assert "argparse.Namespace" in message
+    assert "pathlib" in message
     assert "save the tensors alone" in message
 
 
