@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
@@ -155,7 +156,10 @@ def _row(
         raise InvalidInput("probe", field=chosen.name, seen="a best configuration that diverged anew", expected="finite logits")
     code = {}
     if chosen.name in CODED:
-        code["code"] = online_code(anew, plain, label, classes, params.doublings).float().cpu().numpy()
+        # Codes are chosen as codes: what is right most often on the hold-out is sure of itself where it is wrong.
+        short = _shortest(tried.logits(plain[kept:]), label[kept:])[: params.best]
+        coding = _anew([table[i] for i in short], on, label, classes, chosen.depth, place)
+        code["code"] = online_code(coding, plain, label, classes, params.doublings).float().cpu().numpy()
     top = logits[:, 0].topk(min(RANKS, classes), dim=1).indices
     return {
         "holdout": holdout.astype(np.float32),
@@ -197,6 +201,12 @@ def _projection(plain: Tensor, chosen: FeatureSet) -> Callable[[Tensor], Tensor]
     generator = torch.Generator().manual_seed(chosen.projection)
     onto = torch.randn(x.shape[1], plain.shape[3], generator=generator) / x.shape[1] ** 0.5
     return lambda x: ((x - centre) * scale) @ onto
+
+
+def _shortest(logits: Tensor, label: Tensor) -> list[int]:
+    """(n, h, classes) to the heads in the order of their mean cross-entropy, those that diverged last."""
+    each = cross_entropy(logits.transpose(1, 2), label[:, None].expand(-1, logits.shape[1]), reduction="none").mean(0)
+    return torch.where(torch.isfinite(each), each, torch.inf).argsort(stable=True).tolist()
 
 
 def _accuracy(logits: Tensor, label: Tensor) -> NDArray[np.float64]:

@@ -67,6 +67,16 @@ def test_labels_are_coded_by_what_came_before(measured: store.Arrays) -> None:
     assert (measured["code"][:, 8:] != 1).all()
 
 
+def test_codes_are_chosen_by_their_length_and_not_by_what_is_right() -> None:
+    """Three heads: right and unsure, right but once and sure of it, and one that diverged."""
+    label = torch.tensor([0, 1, 1, 1])
+    unsure = torch.nn.functional.one_hot(label, 2).float()
+    sure = 50 * unsure.clone()
+    sure[0] = sure[0].flip(0)
+    broken = torch.full((4, 2), torch.nan)
+    assert probe._shortest(torch.stack([broken, sure, unsure], 1), label) == [2, 1, 0]
+
+
 def test_probes_of_few_images_see_as_many_in_all(tiny: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     weights.run(tiny, "one")
     extract.run(tiny, "one")
