@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -136,8 +136,8 @@ def kinship(params: Params, reading: Reading, model: str) -> Callable[[Measure],
     Raises as `check` does for the model that is judged.
     """
     check(params, reading.source, model)
-    runs = {name: runs_of(params, reading.source, family(params, name)) for name in ("je", "rec")}
-    untrained = [model for model in family(params, "random") if model in params.at(reading.source)]
+    panel = panel_of(params, reading.source)
+    je, rec = ({method: panel.runs[method] for method in family(params, name)} for name in ("je", "rec"))
 
     def values(measure: Measure) -> Measure:
         def bare(a: str, b: str) -> SameDepth:
@@ -148,7 +148,7 @@ def kinship(params: Params, reading: Reading, model: str) -> Callable[[Measure],
 
         return bare
 
-    return lambda measure: Kinship(measure, runs["je"], runs["rec"], untrained, values(measure))
+    return lambda measure: Kinship(measure, je, rec, panel.untrained, values(measure))
 
 
 @pytest.fixture
@@ -190,15 +190,12 @@ def family(params: Params, name: Family) -> list[str]:
     return [model for model, entry in known if entry.family == name and entry.replicate_of is None]
 
 
-def runs_of(params: Params, source: str, methods: Sequence[str]) -> dict[str, list[str]]:
-    """Each method's runs at a profile. A method without weights there is told as missing when it is opened."""
-    return {method: params.replicates(method, source) or [method] for method in methods}
-
-
 def panel_of(params: Params, source: str) -> Panel:
     """The runs of each method of the paper at a profile, and what its measures are held against."""
     reading = Reading(source)
-    runs = runs_of(params, source, [*family(params, "je"), *family(params, "rec")])
+    methods = [*family(params, "je"), *family(params, "rec")]
+    # A method without weights at the profile is told as missing when it is opened.
+    runs = {method: params.replicates(method, source) or [method] for method in methods}
     there = params.at(source)
     untrained = [model for model in family(params, "random") if model in there]
     measures: dict[str, Measure] = {

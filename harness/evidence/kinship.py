@@ -40,11 +40,12 @@ class Kinship:
 
     def of(self, model: str, blocks: Sequence[int] = BLOCKS) -> Decision:
         """Whose the model is over these blocks, or that nothing may be said; the estimate is its lead, the margin the cut."""
-        blind = self._blind(blocks)
+        least, most = self._leads(blocks)
+        blind = self._blind(least, most, blocks)
         if blind:
             return undecided(State.UNCALIBRATED, blind)
         je, rec = (self.nearness(model, family, blocks) for family in (self.je, self.rec))
-        lead, cut = je - rec, self._cut(blocks)
+        lead, cut = je - rec, (least + most) / 2
         beyond = {
             State.JE_LIKE: je - self._floor(self.je, model, blocks),
             State.REC_LIKE: rec - self._floor(self.rec, model, blocks),
@@ -73,18 +74,19 @@ class Kinship:
         """How near an untrained network is to the family: the nearest of those that the model is not."""
         return max((self.nearness(u, family, blocks) for u in self.untrained if u != model), key=_value)
 
-    def _leads(self, family: Mapping[str, Sequence[str]], blocks: Sequence[int]) -> list[float]:
-        runs = [run for runs in family.values() for run in runs]
-        return [self._value(run, self.je, blocks) - self._value(run, self.rec, blocks) for run in runs]
+    def _leads(self, blocks: Sequence[int]) -> tuple[float, float]:
+        """The least lead of a JE run, and the most of a REC run."""
 
-    def _cut(self, blocks: Sequence[int]) -> float:
-        return (min(self._leads(self.je, blocks)) + max(self._leads(self.rec, blocks))) / 2
+        def leads(family: Mapping[str, Sequence[str]]) -> list[float]:
+            runs = [run for runs in family.values() for run in runs]
+            return [self._value(run, self.je, blocks) - self._value(run, self.rec, blocks) for run in runs]
 
-    def _blind(self, blocks: Sequence[int]) -> str:
+        return min(leads(self.je)), max(leads(self.rec))
+
+    def _blind(self, least: float, most: float, blocks: Sequence[int]) -> str:
         """Why the measure cannot tell families from each other or from untrained networks; empty where it can."""
         if len(self.untrained) < 2:
             return f"{len(self.untrained)} untrained networks, needed 2 to say what training is not the cause of"
-        least, most = min(self._leads(self.je, blocks)), max(self._leads(self.rec, blocks))
         if least <= most:
             return f"a JE run leads by {least:+.3f}, a REC run by {most:+.3f}: the families are not told apart"
         for family in (self.je, self.rec):

@@ -444,8 +444,7 @@ def _record(stated: Claim, item: pytest.Item, decision: Decision) -> Record:
 def _sent(report: Any) -> Record | None:
     for name, text in getattr(report, "user_properties", ()):
         if name == "verdict":
-            from harness.evidence.record import Record
+            from harness.evidence.record import from_row
 
-            row = json.loads(text)
-            return Record(**(row | {"interval": row["interval"] and tuple(row["interval"])}))
+            return from_row(json.loads(text))
     return None

@@ -116,10 +116,8 @@ class ProbeAccuracy:
             seen, expected = features, nearest(features, list(self.code))
             raise InvalidInput(f"probes of {self.name}", field="coded features", seen=seen, expected=expected)
         percent = 100.0 * self.code[features]
-        n, value = len(percent), float(percent.mean())
-        draws = bootstrap_means(percent[None], SEED, DRAWS)[:, 0]
-        key = f"{self.images}/training images/n={n}/draws={DRAWS}/seed={SEED}"
-        return Estimate(value, draws, n, "training images", key, (value * n - percent) / (n - 1))
+        n = len(percent)
+        return Estimate.resample(lambda w: w @ percent / n, n, seed=SEED, unit="training images", key=self.images, draws=DRAWS)
 
     @cached_property
     def _resampled(self) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -52,9 +52,14 @@ def read(path: Path) -> list[Record]:
     return parse(path.read_bytes(), str(path))
 
 
+def from_row(row: dict[str, Any]) -> Record:
+    """A record as JSON gives it back, with lists where tuples were."""
+    return Record(**(row | {"interval": row["interval"] and tuple(row["interval"])}))
+
+
 def parse(content: bytes, where: str) -> list[Record]:
     """The records of a verdict file's content. Raises InvalidInput when it is none."""
     try:
-        return [Record(**(row | {"interval": row["interval"] and tuple(row["interval"])})) for row in json.loads(content)]
+        return [from_row(row) for row in json.loads(content)]
     except (ValueError, TypeError, KeyError) as error:
         raise InvalidInput(where, field="file", seen=error, expected="a list of verdict records") from error

@@ -143,7 +143,8 @@ def _row(
 
     label, truth = labels["train"], labels["validation"]
     tried = fit(on(kept), label[:kept], classes, table, batch=params.batch, depth=chosen.depth, seed=params.seed)
-    holdout, all_validation = (_accuracy(tried.logits(x), y) for x, y in ((plain[kept:], label[kept:]), (validation, truth)))
+    held = tried.logits(plain[kept:])
+    holdout, all_validation = _accuracy(held, label[kept:]), _accuracy(tried.logits(validation), truth)
     alive = int(np.isfinite(holdout).sum())
     if alive < params.best:
         seen_there = f"{alive} of {len(table)} configurations of {chosen.name} did not diverge"
@@ -157,7 +158,7 @@ def _row(
     code = {}
     if chosen.name in CODED:
         # Codes are chosen as codes: what is right most often on the hold-out is sure of itself where it is wrong.
-        short = _shortest(tried.logits(plain[kept:]), label[kept:])[: params.best]
+        short = _shortest(held, label[kept:])[: params.best]
         coding = _anew([table[i] for i in short], on, label, classes, chosen.depth, place)
         code["code"] = online_code(coding, plain, label, classes, params.doublings).float().cpu().numpy()
     top = logits[:, 0].topk(min(RANKS, classes), dim=1).indices
