@@ -16,7 +16,7 @@ class HarnessError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Constructors take keywords, which an exception does not keep: without this it cannot leave a worker process.
-        return _again, (type(self), self.args, self.__dict__)
+        return Exception.__new__, (type(self), *self.args), self.__dict__
 
 
 class InvalidInput(HarnessError):
@@ -46,13 +46,6 @@ class BadEnvironment(HarnessError):
 
     def __init__(self, where: object, *, seen: object, expected: object, next_step: str = "") -> None:
         super().__init__(_lines(f"{where}", f"seen: {seen}", f"expected: {expected}", next_step))
-
-
-def _again(kind: type[HarnessError], args: tuple[Any, ...], state: dict[str, Any]) -> HarnessError:
-    error = kind.__new__(kind)
-    error.args = args
-    error.__dict__.update(state)
-    return error
 
 
 def _lines(head: str, *details: str) -> str:
