@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
+from harness.artifacts.params import ProbeParams
 from harness.artifacts.tables import BANK, PROBE, pack
 from harness.data import images
 from harness.models import checkpoint
@@ -23,8 +26,9 @@ from harness.stages.place import Place
 from harness.training.augment import reconstruction_view
 from harness.training.codelength import online_code
 from harness.training.probes import Configuration, Fitted, fit, grid
-from harness.training.processes import first, shared_out
+from harness.training.processes import first, one_thread, shared_out
 
+Array = NDArray[np.generic]
 LIBRARIES = ("torch", "timm", "kornia", "numpy", "scikit-learn")
 # Feature sets by which the labels are coded.
 CODED = ("final", "all")
@@ -48,17 +52,17 @@ class FeatureSet(NamedTuple):
 def run(place: Place, model: str, *, device: str = "cpu") -> None:
     """Make probes/<model>: each feature set's grid on a hold-out of the training images, and its best again on validation.
 
-    Under a launcher, `torchrun --nproc-per-node 8 -m harness probe ...`, the processes share the feature sets.
+    A CPU's cores share the feature sets, or the processes of a launcher, `torchrun --nproc-per-node 8 -m harness probe ...`.
     """
     settings, architecture, chosen = place.settings, place.params.architecture(model, place.profile), place.settings.probe
     bank = store.read_arrays(place.path("banks", model), BANK)
     inputs = {f"banks/{model}": bank.sha256}
 
-    def kept(name: str) -> Tensor:
+    def kept(name: str) -> Array:
         """(n, token, depth + 1, width) float16, or (n,)"""
-        return torch.from_numpy(np.array(bank[name][: chosen.images] if name.startswith("train") else bank[name]))
+        return np.array(bank[name][: chosen.images] if name.startswith("train") else bank[name])
 
-    labels = {name: kept(f"{name}_label").to(device) for name in ("train", "validation")}
+    labels = {name: kept(f"{name}_label") for name in ("train", "validation")}
     seen = {"plain": kept("train"), "validation": kept("validation")}
     if chosen.views:
         network = build(architecture.name, **architecture.options)
@@ -71,14 +75,15 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
         train = images.load(settings.data, "train", chosen.images, settings.extract.seed)
         torch.manual_seed(chosen.seed)
         parts = [represent(network, augmented, train, settings.extract.batch, device=device) for _ in range(chosen.views)]
-        seen["views"] = torch.from_numpy(np.stack([np.concatenate([part.features for part in view]) for view in parts]))
+        with one_thread() if device == "cpu" else nullcontext():
+            seen["views"] = np.stack([np.concatenate([part.features for part in view]) for view in parts])
     else:
         seen["views"] = seen["plain"][None]
     blocks = seen["plain"].shape[2] - 1
     table = grid(chosen.rates, chosen.decays, chosen.l1, chosen.warmups, chosen.epochs)
     sets = feature_sets(blocks, chosen.depths, chosen.projections)
-    classes = int(labels["train"].max()) + 1
-    rows = shared_out(sets, lambda s: _row(s, seen, labels, classes, table, place, device))
+    row = partial(_row, seen=seen, labels=labels, table=table, params=chosen, device=device)
+    rows = shared_out(sets, row, unit="feature set", device=device)
     if not first():
         return
     values = {name: np.stack([row[name] for row in rows]) for name in ("holdout", "validation", "best", "right")}
@@ -119,20 +124,17 @@ def feature_sets(blocks: int, depths: tuple[int, ...], projections: int) -> list
 
 def _row(
     chosen: FeatureSet,
-    seen: dict[str, Tensor],
-    labels: dict[str, Tensor],
-    classes: int,
+    seen: dict[str, Array],
+    labels: dict[str, Array],
     table: list[Configuration],
-    place: Place,
+    params: ProbeParams,
     device: str,
-) -> dict[str, NDArray[np.generic]]:
+) -> dict[str, Array]:
     """The columns of one feature set."""
-    params = place.settings.probe
+    project = _projection(_joined(seen["plain"], chosen), chosen.projection, seen["plain"].shape[3])
 
-    project = _projection(seen["plain"], chosen)
-
-    def columns(x: Tensor) -> Tensor:
-        return project(x[:, chosen.token, list(chosen.layers)].flatten(1).float()).to(device)
+    def columns(x: Array) -> Tensor:
+        return project(_joined(x, chosen)).to(device)
 
     views = [columns(x) for x in seen["views"]]
     plain, validation = columns(seen["plain"]), columns(seen["validation"])
@@ -141,7 +143,8 @@ def _row(
     def on(n: int) -> Callable[[int], Tensor]:
         return lambda epoch: views[epoch % len(views)][:n]
 
-    label, truth = labels["train"], labels["validation"]
+    label, truth = (torch.tensor(labels[name], device=device) for name in ("train", "validation"))
+    classes = int(label.max()) + 1
     tried = fit(on(kept), label[:kept], classes, table, batch=params.batch, depth=chosen.depth, seed=params.seed)
     held = tried.logits(plain[kept:])
     holdout, all_validation = _accuracy(held, label[kept:]), _accuracy(tried.logits(validation), truth)
@@ -151,7 +154,7 @@ def _row(
         raise InvalidInput("probe", field="configurations", seen=seen_there, expected=f"at least the {params.best} best")
     best = np.argsort(-np.where(np.isfinite(holdout), holdout, -1.0), kind="stable")[: params.best]
     # New weights and a new order: the best of many on the hold-out are partly lucky there.
-    anew = _anew([table[i] for i in best], on, label, classes, chosen.depth, place)
+    anew = _anew([table[i] for i in best], on, label, classes, chosen.depth, params)
     logits = anew(len(plain)).logits(validation)
     if not torch.isfinite(logits).all():
         raise InvalidInput("probe", field=chosen.name, seen="a best configuration that diverged anew", expected="finite logits")
@@ -159,7 +162,7 @@ def _row(
     if chosen.name in CODED:
         # Codes are chosen as codes: what is right most often on the hold-out is sure of itself where it is wrong.
         short = _shortest(held, label[kept:])[: params.best]
-        coding = _anew([table[i] for i in short], on, label, classes, chosen.depth, place)
+        coding = _anew([table[i] for i in short], on, label, classes, chosen.depth, params)
         code["code"] = online_code(coding, plain, label, classes, params.doublings).float().cpu().numpy()
     top = logits[:, 0].topk(min(RANKS, classes), dim=1).indices
     return {
@@ -178,10 +181,9 @@ def _anew(
     label: Tensor,
     classes: int,
     depth: int,
-    place: Place,
+    params: ProbeParams,
 ) -> Callable[[int], Fitted]:
     """n to the best configurations, trained on the first n images; each time on as many in all as there are in its epochs."""
-    params = place.settings.probe
 
     def train(n: int) -> Fitted:
         times = len(label) // n
@@ -191,16 +193,23 @@ def _anew(
     return train
 
 
-def _projection(plain: Tensor, chosen: FeatureSet) -> Callable[[Tensor], Tensor]:
-    """A set's random projection to one layer's width, of features that vary alike: else it would be of the loudest layer."""
-    if chosen.projection is None:
+def _joined(x: Array, chosen: FeatureSet) -> Tensor:
+    """(n, token, depth + 1, width) to a set's features (n, layers x width) float32."""
+    return torch.from_numpy(x[:, chosen.token, list(chosen.layers)]).flatten(1).float()
+
+
+def _projection(plain: Tensor, seed: int | None, width: int) -> Callable[[Tensor], Tensor]:
+    """A random projection of a set's features to a width, of features that vary alike: else it would be of the loudest layer.
+
+    Without a seed there is none.
+    """
+    if seed is None:
         return lambda x: x
-    x = plain[:, chosen.token, list(chosen.layers)].flatten(1).float()
-    centre, spread = x.mean(0), x.std(0)
+    centre, spread = plain.mean(0), plain.std(0)
     # A feature that never varies has nothing to be projected.
     scale = torch.where(spread > 0, 1 / spread, 0.0)
-    generator = torch.Generator().manual_seed(chosen.projection)
-    onto = torch.randn(x.shape[1], plain.shape[3], generator=generator) / x.shape[1] ** 0.5
+    generator = torch.Generator().manual_seed(seed)
+    onto = torch.randn(plain.shape[1], width, generator=generator) / plain.shape[1] ** 0.5
     return lambda x: ((x - centre) * scale) @ onto
 
 

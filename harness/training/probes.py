@@ -7,7 +7,6 @@ Each head ends as it would alone: nothing that one head does reaches another.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -16,7 +15,6 @@ from typing import Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from harness.artifacts.errors import InvalidInput
 from harness.data import draws
@@ -171,7 +169,7 @@ def fit(
     step = _together(n, view(0), batch, classes, depth)
     parts = [
         _fit(view, labels, classes, configurations[i : i + step], batch=batch, depth=depth, seed=seed)
-        for i in tqdm(range(0, n, step), unit="group", disable=not sys.stderr.isatty())
+        for i in range(0, n, step)
     ]
     orders = [i * step + part.order for i, part in enumerate(parts)]
     return Fitted([group for part in parts for group in part.groups], torch.cat(orders))

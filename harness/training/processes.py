@@ -1,31 +1,66 @@
-"""Work shared out among the processes of one launch, such as torchrun's: each does its part, and all have the whole."""
+"""Work shared out among processes: those of one launch, such as torchrun's, or the cores of this machine."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
+import torch
 import torch.distributed as dist
+from joblib import Parallel, cpu_count, delayed
+from tqdm import tqdm
 
 Job, Result = TypeVar("Job"), TypeVar("Result")
 
 
-def shared_out(jobs: Sequence[Job], work: Callable[[Job], Result]) -> list[Result]:
-    """The results of all jobs, in their order: process i of n does jobs i, i + n, and so on.
+def shared_out(jobs: Sequence[Job], work: Callable[[Job], Result], *, unit: str, device: str = "cpu") -> list[Result]:
+    """The results of all jobs, in their order.
 
-    A process that was not launched with others does all of them. Results are what pickle takes.
+    Of n launched processes, process i does jobs i, i + n, and so on. Without a launcher a CPU's cores share them
+    (LOKY_MAX_CPU_COUNT says how many), and another device does all. Work and results are what pickle takes; arrays in the
+    arguments of a functools.partial are not copied to each core. unit: what the progress counts.
+
+    On a CPU each job has one thread, however many there are, and so the same result.
     """
+
+    def shown(results: Iterable[Result], n: int) -> list[Result]:
+        return list(tqdm(results, total=n, unit=unit, disable=not sys.stderr.isatty()))
+
+    if device == "cpu":
+        work = partial(_on_one_thread, work)
     if "RANK" not in os.environ:
-        return [work(job) for job in jobs]
+        cores = max(1, min(cpu_count(), len(jobs))) if device == "cpu" else 1
+        each = Parallel(n_jobs=cores, return_as="generator")(delayed(work)(job) for job in jobs)
+        return shown(each, len(jobs))
     if not dist.is_initialized():
         dist.init_process_group("gloo")
     rank, n = dist.get_rank(), dist.get_world_size()
     parts: list[list[Result]] = [[] for _ in range(n)]
-    dist.all_gather_object(parts, [work(job) for job in jobs[rank::n]])
+    mine = jobs[rank::n]
+    dist.all_gather_object(parts, shown(map(work, mine), len(mine)))
     return [parts[i % n][i // n] for i in range(len(jobs))]
 
 
 def first() -> bool:
     """Whether this is the process that writes."""
     return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums of more threads end in other last bits, which a probe with a large rate makes large."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _on_one_thread(work: Callable[[Job], Result], job: Job) -> Result:
+    with one_thread():
+        return work(job)
