@@ -16,7 +16,7 @@ from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.params import Family, Params
 from harness.artifacts.schema import Schema
 from harness.artifacts.store import Arrays
-from harness.artifacts.tables import AGREE, CKA, KNN, PROBE, SIMILARITY, SWEEP, TOKENS
+from harness.artifacts.tables import AGREE, CKA, KNN, PROBE, SIMILARITY, SWEEP, TOKENS, unpack
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.agreement import Agreement, Agreements, Answers, MeasuredAnswers, PrintedAnswers
 from harness.evidence.claim import Reading
@@ -133,7 +133,8 @@ def answers(params: Params, reading: Reading, published: Callable[[str, str], Pu
 def kinship(params: Params, reading: Reading, model: str) -> Callable[[Measure], Kinship]:
     """A measure to the kinship that it shows, with the runs of the paper's methods and untrained networks.
 
-    Raises as `check` does for the model that is judged.
+    Of a model that lacks layer types or a token, all are held against each other by what it has. Raises as `check` does for the
+    model that is judged.
     """
     check(params, reading.source, model)
     panel = panel_of(params, reading.source)
@@ -148,7 +149,25 @@ def kinship(params: Params, reading: Reading, model: str) -> Callable[[Measure],
 
         return bare
 
-    return lambda measure: Kinship(measure, je, rec, panel.untrained, values(measure))
+    another = next((run for run in panel.untrained if run != model), model)
+
+    def shared(measure: Measure) -> Measure:
+        def narrowed(a: str, b: str) -> SameDepth:
+            return measure(a, b).like(measure(model, another))
+
+        return narrowed
+
+    return lambda measure: Kinship(shared(measure), je, rec, panel.untrained, values(shared(measure)))
+
+
+@pytest.fixture
+def measures(
+    params: Params, reading: Reading, model: str, cka: Pairs, deconfounded: Pairs, mutual: Measure, cls: Measure, gap: Measure
+) -> dict[str, Measure]:
+    """The measures by which a model can be held against the paper's methods, by name; without a CLS token not by that."""
+    there = unpack(open_pair(params, reading, SIMILARITY, model, family(params, "je")[0])[-1]["tokens"])
+    tokens: dict[str, Measure] = {"cls": cls, "gap": gap}
+    return {"cka": cka, "deconfounded": deconfounded, "mutual": mutual} | {name: tokens[name] for name in there}
 
 
 @pytest.fixture

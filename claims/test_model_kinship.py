@@ -58,14 +58,11 @@ def test_kinship_by_mean_patch_tokens(model: str, gap: Measure, kinship: Family)
     "family",
     where="Kinship",
     statement="Which family's representations the model's are like, by all measures together.",
-    reading="what more than half of the five measures say over all blocks, if none says the opposite of any third of the depth",
+    reading="what more than half of the measures say over all blocks, if none says the opposite of any third of the depth",
     about="model",
     published="none",
 )
-def test_the_family(
-    model: str, cka: Pairs, deconfounded: Pairs, mutual: Measure, cls: Measure, gap: Measure, kinship: Family
-) -> Decision:
-    measures: dict[str, Measure] = {"cka": cka, "deconfounded": deconfounded, "mutual": mutual, "cls": cls, "gap": gap}
+def test_the_family(model: str, measures: dict[str, Measure], kinship: Family) -> Decision:
     kin = {name: kinship(measure) for name, measure in measures.items()}
     thirds = {f"{name}, {third}": one.of(model, blocks) for name, one in kin.items() for third, blocks in THIRDS.items()}
     return verdict({name: one.of(model) for name, one in kin.items()}, thirds)

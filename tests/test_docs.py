@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+import timm
+import yaml
 
 from harness.__main__ import _parser
 from harness.artifacts import params
@@ -53,6 +55,24 @@ def test_ways_to_name_weights_are_those_that_there_are() -> None:
         named = set(re.findall(r"\{(\w+): (?:[\w./]+|\.\.\.)", TEXT[page])) - {"objective"}
         assert named <= set(Released.model_fields)
         assert {"file", "url", "timm", "hub"} <= named
+
+
+def test_models_that_are_offered_can_be_put_into_params() -> None:
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    (block,) = re.findall(r"```yaml\n(.*?)```", TEXT["paper-scale.md"], re.DOTALL)
+    offered = yaml.safe_load(block)
+    raw["models"] |= offered
+    raw["profiles"]["laptop"]["models"] += list(offered)
+    known = params.check(raw, "params.yaml")
+    assert {"msn", "dino_resnet50", "fcmae"} <= set(offered) <= set(known.at("laptop"))
+    for name in offered:
+        architecture, released = known.architecture(name, "laptop"), known.weights(name, "laptop")
+        assert isinstance(released, Released)
+        assert released.licence
+        assert timm.is_model(architecture.name)
+        # Weights of timm are of the architecture that is built for them.
+        assert not released.timm or released.timm.startswith(f"{architecture.name}.")
+        assert not released.timm or timm.get_pretrained_cfg(released.timm)
 
 
 def test_links_lead_somewhere() -> None:

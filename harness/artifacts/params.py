@@ -102,7 +102,7 @@ class Architecture(Strict):
     """A timm network: its name and what timm.create_model takes beside it."""
 
     name: str
-    options: dict[str, int | float | bool | str] = Field(default_factory=dict)
+    options: dict[str, int | float | bool | str | tuple[int, ...]] = Field(default_factory=dict)
 
 
 class ExtractParams(Strict):

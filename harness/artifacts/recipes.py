@@ -90,7 +90,7 @@ class RandomRecipe(Strict):
 
     objective: Literal["random"]
     seed: int = Field(ge=0)
-    positions: Literal["sincos", "learned"] = "sincos"
+    positions: Literal["sincos", "learned"] | None = "sincos"
 
 
 AnyRecipe = Annotated[MocoV3Recipe | DinoRecipe | MaeRecipe | SupervisedRecipe | RandomRecipe, Field(discriminator="objective")]

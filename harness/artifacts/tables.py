@@ -33,15 +33,18 @@ CURVE = Schema(
 
 BANK = Schema(
     "bank",
-    1,
+    2,
     {
         # U-centred Grams (eq. 3) of every layer, packed; the last layer is the pixels themselves.
         "gram": Column("float32", ("minibatch", "layer", "pair"), "squared activation"),
         "norm": Column("float64", ("layer",), "mean squared norm of an image's activations, before centring", 0),
         "layers": _TEXT,
-        # The CLS token and the mean of the patch tokens after each block, and last after the final norm.
-        "train": Column("float16", ("bank", "token", "depth", "width"), "activation"),
-        "validation": Column("float16", ("query", "token", "depth", "width"), "activation"),
+        # The CLS token and the mean of the patch tokens after each block, and last what the network hands on; where in a row
+        # each lies is said by artifacts/layout.py.
+        "train": Column("float16", ("bank", "feature"), "activation"),
+        "validation": Column("float16", ("query", "feature"), "activation"),
+        "tokens": Column("uint8", ("token_bytes",), "JSON"),
+        "widths": Column("int64", ("depth",), "features of one token", 1),
         "train_label": Column("int64", ("bank",), "class", 0),
         "validation_label": Column("int64", ("query",), "class", 0),
         "train_image": Column("int64", ("bank",), "hash of the pixels"),
@@ -51,9 +54,9 @@ BANK = Schema(
 
 CKA = Schema(
     "cka",
-    2,
+    3,
     {
-        # HSIC1 per minibatch between layers of one type, block by block, and between each and the pixels.
+        # HSIC1 per minibatch between layers of one type that both have, block by block, and between each and the pixels.
         "cross": Column("float32", ("type", "minibatch", "a", "b"), "HSIC1"),
         "self_a": Column("float32", ("type", "minibatch", "a"), "HSIC1"),
         "self_b": Column("float32", ("type", "minibatch", "b"), "HSIC1"),
@@ -66,6 +69,7 @@ CKA = Schema(
         "null": Column("float32", ("layer_a", "layer_b"), "CKA", -1.5, 1.5, undefined=True),
         "dead_a": Column("uint8", ("layer_a",), "does not vary over the images", 0, 1),
         "dead_b": Column("uint8", ("layer_b",), "does not vary over the images", 0, 1),
+        "types": Column("uint8", ("type_bytes",), "JSON"),
         "layers_a": Column("uint8", ("bytes_a",), "JSON"),
         "layers_b": Column("uint8", ("bytes_b",), "JSON"),
     },
@@ -73,12 +77,13 @@ CKA = Schema(
 
 KNN = Schema(
     "knn",
-    1,
+    2,
     {
+        "tokens": _TEXT,
         "label": Column("int16", ("query",), "class", 0),
-        # The class that the neighbours vote for, from the features after each block and after the final norm.
+        # The class that the neighbours vote for, from the features after each block and from what the network hands on.
         "vote": Column("int16", ("token", "depth", "query"), "class", 0),
-        "probe": Column("int16", ("query",), "class, linear probe on the final CLS token", 0),
+        "probe": Column("int16", ("query",), "class, linear probe on the first token of what the network hands on", 0),
         "probe_vote": Column("int16", ("query",), "class, neighbours in the probe's logits", 0),
     },
 )
@@ -126,9 +131,10 @@ AGREE = Schema(
 
 SIMILARITY = Schema(
     "similarity",
-    1,
+    2,
     {
-        # Of CLS (0) and GAP (1) features after each block.
+        # Of the tokens that both have, after each block.
+        "tokens": _TEXT,
         "mutual": Column("float32", ("token", "a", "b"), "share of common neighbours", 0, 1),
         "mutual_image": Column("float32", ("token", "block", "image"), "share of common neighbours, same depth", 0, 1),
         # HSIC1 over each disjoint subset of the images, and CKA over all of them at once.

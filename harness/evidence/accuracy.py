@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
-from harness.artifacts.tables import TOKENS
+from harness.artifacts.tables import TOKENS, unpack
 from harness.evidence.depth import at_depth, blocks_of
 from harness.evidence.estimate import Estimate, FloatArray, bootstrap_means
 from harness.evidence.resampling import BLOCKS, DRAWS, SEED
@@ -23,7 +23,7 @@ class Accuracy:
 
     right: (token, 13, image), by the vote of 20 neighbours after each block (0 to 11) and after the final norm (12).
     probe, probe_neighbours: (image,), by the linear probe on the final CLS token and by neighbours in its logits.
-    images: digest of the image list; estimates on equal images are paired.
+    images: digest of the image list; estimates on equal images are paired. tokens: which the model has.
     Raises InvalidInput on other shapes or fewer than two images.
     """
 
@@ -31,10 +31,11 @@ class Accuracy:
     probe_right: NDArray[np.bool_]
     probe_neighbours_right: NDArray[np.bool_]
     images: str
+    tokens: tuple[str, ...] = TOKENS
 
     def __post_init__(self) -> None:
         n = len(self.probe_right)
-        expected = (len(TOKENS), len(BLOCKS) + 1, n)
+        expected = (len(self.tokens), len(BLOCKS) + 1, n)
         if self.right.shape != expected or self.probe_neighbours_right.shape != (n,):
             seen = f"{self.right.shape}, probe {self.probe_right.shape}, {self.probe_neighbours_right.shape}"
             raise InvalidInput("k-NN", field="outcomes", seen=seen, expected=f"{expected}: tokens, blocks and norm, images")
@@ -46,7 +47,8 @@ class Accuracy:
         """From a KNN artifact; of a network of another depth, the blocks at the same share of it."""
         right, probe, neighbours = (arrays[name] == arrays["label"] for name in ("vote", "probe", "probe_vote"))
         (blocks,) = blocks_of(arrays)
-        return cls(right[:, [*at_depth(blocks), blocks]], probe, neighbours, arrays.provenance.images)
+        tokens = tuple(unpack(arrays["tokens"]))
+        return cls(right[:, [*at_depth(blocks), blocks]], probe, neighbours, arrays.provenance.images, tokens)
 
     def at(self, token: str, block: int) -> Estimate:
         """20-NN accuracy of a token ("cls" or "gap") after a block."""
@@ -80,9 +82,9 @@ class Accuracy:
         )
 
     def _index(self, token: str) -> int:
-        if token not in TOKENS:
-            raise InvalidInput("k-NN", field="token", seen=token, expected=f"one of {', '.join(TOKENS)}")
-        return TOKENS.index(token) * (len(BLOCKS) + 1)
+        if token not in self.tokens:
+            raise InvalidInput("k-NN", field="token", seen=token, expected=f"one of {', '.join(self.tokens)}")
+        return self.tokens.index(token) * (len(BLOCKS) + 1)
 
     def _estimate(self, index: int) -> Estimate:
         outcomes, draws = self._resampled

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from harness.artifacts.errors import InvalidInput
+from harness.artifacts.layout import types_of
 from harness.artifacts.store import Arrays
-from harness.artifacts.tables import TYPES, unpack
+from harness.artifacts.tables import unpack
 from harness.evidence.resampling import BLOCKS
 
 # Below that, blocks that a claim tells apart would be one and the same.
@@ -29,7 +30,8 @@ def blocks_of(arrays: Arrays) -> tuple[int, ...]:
     """
     values = arrays.values
     if "layers_a" in values:
-        return tuple(_whole_blocks(field, unpack(arrays[field])) for field in ("layers_a", "layers_b"))
+        named = [unpack(arrays[field]) for field in ("layers_a", "layers_b")]
+        return tuple(len(layers) // len(types_of(layers)) for layers in named)
     if "cross" in values:
         return arrays["cross"].shape[2:]
     if "vote" in values:
@@ -41,11 +43,3 @@ def pairs_of(sets: list[str]) -> list[str]:
     """Of the feature sets of a probe, those that join the final layer with one block's, in the blocks' order."""
     found = [name for name in sets if name.startswith("final+")]
     return sorted(found, key=lambda name: int(name.removeprefix("final+")))
-
-
-def _whole_blocks(field: str, layers: list[str]) -> int:
-    blocks = len(layers) // len(TYPES)
-    if not layers or layers != [f"{block}.{kind}" for block in range(blocks) for kind in TYPES]:
-        seen = f"{len(layers)} layers, {layers[0]} to {layers[-1]}" if layers else "none"
-        raise InvalidInput("CKA", field=field, seen=seen, expected=f"blocks of {', '.join(TYPES)}, each whole")
-    return blocks

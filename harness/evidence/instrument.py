@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.artifacts.tables import TOKENS
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.estimate import Estimate, mean
 from harness.evidence.pair import Measure
@@ -92,8 +91,8 @@ def _pairs(runs: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _best(accuracy: Accuracy) -> Estimate:
-    found = [accuracy.at(token, block) for token in TOKENS for block in BLOCKS]
-    return max([*found, *(accuracy.final(token) for token in TOKENS)], key=_value)
+    found = [accuracy.at(token, block) for token in accuracy.tokens for block in BLOCKS]
+    return max([*found, *(accuracy.final(token) for token in accuracy.tokens)], key=_value)
 
 
 def _value(estimate: Estimate) -> float:

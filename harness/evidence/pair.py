@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.artifacts.errors import InvalidInput
+from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.store import Arrays
-from harness.artifacts.tables import TOKENS, TYPES
+from harness.artifacts.tables import TYPES, unpack
 from harness.evidence.depth import at_depth, blocks_of
 from harness.evidence.estimate import Estimate, FloatArray, bootstrap_counts
 from harness.evidence.resampling import BLOCKS, CHOOSES, DRAWS, SEED
@@ -26,6 +26,10 @@ class SameDepth(Protocol):
 
     def same_depth(self, blocks: Sequence[int]) -> Estimate:
         """Mean similarity of the two models' layers at equal depth."""
+        ...
+
+    def like(self, other: Self) -> Self:
+        """The same measure over what it has in common with another: layer types, or tokens."""
         ...
 
 
@@ -88,12 +92,11 @@ class Pair:
         Of networks of other depths, the twelve blocks are those at the same share of the depth.
         Raises InvalidInput when the artifact's layers are not those of whole blocks, or of fewer than six.
         """
-        depths = blocks_of(arrays)
-        a, b = (at_depth(blocks) for blocks in depths)
-        # Layers lie block by block in the artifact.
+        a, b = (at_depth(blocks) for blocks in blocks_of(arrays))
+        types = unpack(arrays["types"])
         dead_a, dead_b = (
-            arrays[name].reshape(blocks, -1).T[:, chosen] != 0
-            for name, blocks, chosen in zip(("dead_a", "dead_b"), depths, (a, b), strict=True)
+            np.stack([arrays[f"dead_{side}"][[names_of.index(f"{block}.{kind}") for block in chosen]] for kind in types]) != 0
+            for side, chosen, names_of in (("a", a, unpack(arrays["layers_a"])), ("b", b, unpack(arrays["layers_b"])))
         )
         pair = cls(
             _wide(arrays, "cross")[:, :, a][..., b],
@@ -105,6 +108,7 @@ class Pair:
             pixels=_wide(arrays, "pixels"),
             dead_a=dead_a,
             dead_b=dead_b,
+            types=tuple(types),
         )
         pair = pair.transposed() if transposed else pair
         return replace(pair, names=names) if names else pair
@@ -113,8 +117,16 @@ class Pair:
     def from_subsets(
         cls, arrays: Arrays, token: str, *, names: tuple[str, str] | None = None, transposed: bool = False
     ) -> Self:
-        """CKA of one token's features ("cls" or "gap") after each block, over a SIMILARITY artifact's disjoint subsets."""
-        cross, own_a, own_b = (_wide(arrays, name)[[TOKENS.index(token)]] for name in ("cross", "self_a", "self_b"))
+        """CKA of one token's features ("cls" or "gap") after each block, over a SIMILARITY artifact's disjoint subsets.
+
+        Raises MissingArtifact when the two models do not both have the token.
+        """
+        tokens = unpack(arrays["tokens"])
+        if token not in tokens:
+            what = f"features of the {token.upper()} token: both have {', '.join(tokens)}"
+            title = f"CKA of {' and '.join(names or ('two models',))}"
+            raise MissingArtifact(title, what, next_step="compare what both have")
+        cross, own_a, own_b = (_wide(arrays, name)[[tokens.index(token)]] for name in ("cross", "self_a", "self_b"))
         a, b = (at_depth(blocks) for blocks in blocks_of(arrays))
         cross, own_a, own_b = cross[:, :, a][..., b], own_a[..., a], own_b[..., b]
         pair = cls(cross, own_a, own_b, arrays.provenance.images, types=(token,), unit="subsets")
@@ -134,6 +146,18 @@ class Pair:
             dead_b=self.dead_a,
             names=(self.names[1], self.names[0]),
         )
+
+    def like(self, other: Self) -> Self:
+        """The pair over the layer types that another has as well; a ResNet has but its blocks' outputs."""
+        kept = [i for i, kind in enumerate(self.types) if kind in other.types]
+        if len(kept) == len(self.types):
+            return self
+        narrow = {
+            name: array[kept]
+            for name in ("cross", "self_a", "self_b", "pixels_a", "pixels_b", "dead_a", "dead_b")
+            if (array := getattr(self, name)) is not None
+        }
+        return replace(self, **narrow, types=tuple(self.types[i] for i in kept))
 
     def deconfounded(self) -> Self:
         """CKA net of the pixels (Cui et al., 2022): each layer's similarity structure less its regression on the input's.

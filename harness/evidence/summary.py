@@ -26,14 +26,9 @@ def table(terminal: Any, records: Sequence[Record], width: int, *, whole: bool =
     whole: statements and reasons in full. Else statements are cut, and of what an instrument shows the last sentence stays.
     """
     terminal.section("verdicts")
-    ranges: dict[tuple[str, str], set[tuple[str, str]]] = {}
-    for record in records:
-        for name, blocks, value in _RANGE.findall(record.instrument):
-            ranges.setdefault((record.source, name), set()).add((blocks, value))
-    for (source, name), values in sorted(ranges.items()):
-        told = ", ".join(f"{blocks} {value}".strip() for blocks, value in sorted(values))
+    for source, name, told in ranges(records):
         _wrapped(terminal, f"instrument ({source}): {name} range {told}", width)
-    shown = sorted((record for record in records if record.state != "MISSING"), key=_order)
+    shown = sorted((record for record in records if record.state != "MISSING"), key=order)
     if shown:
         _rows(terminal, shown, width, whole)
     if any(record.provisional for record in records):
@@ -53,6 +48,18 @@ def table(terminal: Any, records: Sequence[Record], width: int, *, whole: bool =
         _wrapped(terminal, "nothing could be decided: run dvc repro, then pytest claims", width)
 
 
+def ranges(records: Sequence[Record]) -> list[tuple[str, str, str]]:
+    """What the instrument can tell: source, measure, and its range over the blocks of each claim."""
+    found: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for record in records:
+        for name, blocks, value in _RANGE.findall(record.instrument):
+            found.setdefault((record.source, name), set()).add((blocks, value))
+    return [
+        (source, name, ", ".join(f"{blocks} {value}".strip() for blocks, value in sorted(values)))
+        for (source, name), values in sorted(found.items())
+    ]
+
+
 def _rows(terminal: Any, records: Sequence[Record], width: int, whole: bool) -> None:
     rows = [show.row(record) for record in records]
     sources = len({record.source for record in records})
@@ -63,8 +70,8 @@ def _rows(terminal: Any, records: Sequence[Record], width: int, whole: bool) -> 
     room = 0 if whole else width - _taken(kept, wide)
     terminal.write_line(_line([*(name.ljust(wide[name]) for name in kept), "statement" if room >= LEAST else ""]))
     above = ""
-    for heading, group in groupby(zip(records, rows, strict=True), lambda pair: _heading(pair[0].where)):
-        terminal.write_line(heading[:width], bold=True)
+    for title, group in groupby(zip(records, rows, strict=True), lambda pair: heading(pair[0].where)):
+        terminal.write_line(title[:width], bold=True)
         for record, row in group:
             cells = dict(zip(HEAD, row, strict=True))
             base, _, second = record.id.partition("/")
@@ -96,7 +103,7 @@ def _section(where: str) -> str:
     return re.split("[,;]", where)[0].strip()
 
 
-def _heading(where: str) -> str:
+def heading(where: str) -> str:
     """The figure or table that a claim stands in, and its section; the section alone where it stands in none."""
     part, section = _PART.search(where), _section(where)
     if part is None:
@@ -105,11 +112,11 @@ def _heading(where: str) -> str:
     return f"{part[1]} {label}" + ("" if section.startswith(part[1]) else f" ({section})")
 
 
-def _order(record: Record) -> tuple[object, ...]:
+def order(record: Record) -> tuple[object, ...]:
     """By section, the abstract first and appendices last; then by figure, then by table; second measures behind their claim."""
     section, part = _section(record.where), _PART.search(record.where)
     numbers = tuple(int(number) for number in re.findall(r"\d+", section))
     rank = 0 if not numbers and len(section) > 1 else 1 if section[0].isdigit() else 2
     place = (part[1], bool(part[2]), int(part[3])) if part else ("", False, 0)
     base, _, second = record.id.partition("/")
-    return rank, "" if rank == 1 else section[:1], numbers, place, _heading(record.where), base, second, record.source
+    return rank, "" if rank == 1 else section[:1], numbers, place, heading(record.where), base, second, record.source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,36 +11,38 @@ from numpy.typing import NDArray
 from harness.artifacts.errors import InvalidInput
 
 Array = NDArray[np.float64]
+# Features of the same images, one array a layer.
+Layers = Sequence[NDArray[Any]]
 
 
-def hsic1(a: NDArray[Any], b: NDArray[Any]) -> Array:
+def hsic1(a: Layers, b: Layers) -> Array:
     """HSIC1 (eq. 3) with linear kernels between every features of a and every features of b, without a Gram matrix.
 
-    a: (La, n, p), b: (Lb, n, q), the same images in the same order. Returns (La, Lb), float64.
+    a, b: La and Lb features (n, p) of any widths p, the same images in the same order. Returns (La, Lb), float64.
     With columns centred, to which U-centring is blind, row i of the Gram without its diagonal sums to minus the squared
     norm of image i, so that all of eq. 3 comes from |A'B|^2 and the images' squared norms.
     """
-    n = a.shape[1]
-    if n < 4 or b.shape[1] != n:
-        seen = f"{n} and {b.shape[1]} images"
+    n, *others = [len(f) for f in (*a, *b)]
+    if n < 4 or any(m != n for m in others):
+        seen = f"{' and '.join(map(str, sorted({n, *others})))} images"
         raise InvalidInput("CKA", field="images", seen=seen, expected="the same number, at least 4 (eq. 3 divides by n - 3)")
-    x, y = (np.asarray(f, np.float64) - np.asarray(f, np.float64).mean(1, keepdims=True) for f in (a, b))
-    u, v = (np.einsum("lnp,lnp->ln", f, f) for f in (x, y))
-    wide = y.transpose(1, 0, 2).reshape(n, -1)
-    squares = np.stack([((f.T @ wide) ** 2).sum(0).reshape(len(y), -1).sum(1) for f in x])
+    x, y = ([np.asarray(f, np.float64) - np.asarray(f, np.float64).mean(0) for f in layers] for layers in (a, b))
+    u, v = (np.stack([np.einsum("np,np->n", f, f) for f in layers]) for layers in (x, y))
+    wide, starts = np.concatenate(y, 1), np.cumsum([0, *(f.shape[1] for f in y[:-1])])
+    squares = np.stack([np.add.reduceat(((f.T @ wide) ** 2).sum(0), starts) for f in x])
     joint = u @ v.T
     totals = u.sum(1)[:, None] * v.sum(1)[None, :]
     result: Array = (squares - joint + totals / ((n - 1) * (n - 2)) - 2 / (n - 2) * joint) / (n * (n - 3))
     return result
 
 
-def mutual_neighbours(a: NDArray[Any], b: NDArray[Any], k: int) -> NDArray[np.float32]:
+def mutual_neighbours(a: Layers, b: Layers, k: int) -> NDArray[np.float32]:
     """Share of the k nearest neighbours by cosine that each image has in common in two feature sets (Huh et al., 2024).
 
-    a: (La, n, p), b: (Lb, n, q). Returns (La, Lb, n) in [0, 1]; k / (n - 1) is what chance gives.
+    a, b: La and Lb features (n, p) of any widths p. Returns (La, Lb, n) in [0, 1]; k / (n - 1) is what chance gives.
     Raises InvalidInput unless k < n.
     """
-    n = a.shape[1]
+    n = len(a[0])
     if not 1 <= k < n:
         raise InvalidInput("mutual k-NN", field="k", seen=k, expected=f"at least 1 and below the {n} images")
     near_a, near_b = (np.stack([_neighbours(layer, k) for layer in f]) for f in (a, b))

@@ -13,6 +13,7 @@ from lightly.models.modules import MaskedVisionTransformerTIMM
 from torch import nn
 
 from harness.artifacts.errors import InvalidInput
+from harness.artifacts.params import ReaderData, Released, ScenesData, Weights
 
 
 def build(name: str, *, seed: int = 0, positions: str | None = None, **kwargs: Any) -> nn.Module:
@@ -41,6 +42,25 @@ def build(name: str, *, seed: int = 0, positions: str | None = None, **kwargs: A
         seen = f"{kwargs}, positions {positions}: {type(error).__name__} {error}"
         raise InvalidInput("params.yaml", field="architectures.*.options", seen=seen, expected=f"what {name} takes") from error
     return network
+
+
+Channels = tuple[float, float, float]
+
+
+def normalisation(weights: Weights, data: ScenesData | ReaderData) -> tuple[Channels, Channels]:
+    """Mean and std by colour channel that a model was trained with: timm's for weights of timm, else those that the data has.
+
+    Raises InvalidInput for weights that timm does not know.
+    """
+    if not isinstance(weights, Released) or not weights.timm:
+        return data.mean, data.std
+    try:
+        known = timm.get_pretrained_cfg(weights.timm)
+    except RuntimeError as error:
+        near = difflib.get_close_matches(weights.timm, timm.list_models(pretrained=True), n=3)
+        expected = f"{' or '.join(near)}?" if near else "one of timm.list_models(pretrained=True)"
+        raise InvalidInput("params.yaml", field="weights: timm", seen=weights.timm, expected=expected) from error
+    return known.mean, known.std
 
 
 def normaliser(mean: Sequence[float], std: Sequence[float]) -> nn.Module:

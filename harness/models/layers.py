@@ -1,10 +1,11 @@
-"""The layers of a ViT by name and type, in the order in which they run."""
+"""The layers of a network by name and type, in the order in which they run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+from timm.models import ConvNeXt, ResNet
 from torch import Tensor, nn
 
 from harness.artifacts.errors import InvalidInput
@@ -12,13 +13,20 @@ from harness.artifacts.tables import TYPES
 
 
 def named_layers(network: nn.Module) -> dict[str, nn.Module]:
-    """ "<block>.<type>" to module for all seven types of every block; 84 layers for ViT-B.
+    """ "<block>.<type>" to module: all seven types of every block of a ViT, 84 layers for ViT-B; of a ResNet or a ConvNeXt each
+    block's output.
 
     Raises InvalidInput when the network has no blocks or a block lacks one of the types.
     """
+    if isinstance(network, ResNet):
+        stages = (network.layer1, network.layer2, network.layer3, network.layer4)
+        return _outputs(block for stage in stages for block in stage)
+    if isinstance(network, ConvNeXt):
+        return _outputs(block for stage in network.stages for block in stage.blocks)
     blocks = getattr(network, "blocks", None)
     if not isinstance(blocks, nn.Sequential | nn.ModuleList):
-        raise InvalidInput("layers", field="network", seen=type(network).__name__, expected="a timm ViT with .blocks")
+        expected = "a timm ViT with .blocks, a ResNet or a ConvNeXt"
+        raise InvalidInput("layers", field="network", seen=type(network).__name__, expected=expected)
     found: dict[str, nn.Module] = {}
     for i, block in enumerate(blocks):
         inside = dict(block.named_modules())
@@ -28,6 +36,10 @@ def named_layers(network: nn.Module) -> dict[str, nn.Module]:
                 raise InvalidInput("layers", field=f"block {i}", seen=sorted(inside)[:20], expected=f"a module {kind}")
             found[f"{i}.{kind}"] = module
     return found
+
+
+def _outputs(blocks: Iterable[nn.Module]) -> dict[str, nn.Module]:
+    return {f"{i}.block": block for i, block in enumerate(blocks)}
 
 
 @contextmanager

@@ -29,7 +29,7 @@ _WHERE = {
     "msn": (("target_encoder",), "module."),
 }
 # What a released file holds beside the backbone and may be left out without a word.
-_BESIDE: dict[str, tuple[str, ...]] = {"plain": (), "mae": (), "moco_v3": ("head.",), "dino": (), "msn": ("fc.",)}
+_BESIDE: dict[str, tuple[str, ...]] = {"plain": (), "mae": (), "moco_v3": ("head.", "fc."), "dino": (), "msn": ("fc.",)}
 # What torch and safetensors were seen to raise on files with random bytes: almost anything.
 _BROKEN = (
     SafetensorError,

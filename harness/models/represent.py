@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from timm.models import ConvNeXt, ResNet
 from torch import Tensor, nn
 
 from harness.artifacts.errors import InvalidInput
+from harness.artifacts.layout import Layout
+from harness.artifacts.tables import TOKENS
 from harness.data.images import Images
 from harness.maths import hsic
 from harness.models.layers import named_layers, tapped
@@ -22,12 +25,12 @@ class Seen:
 
     grams: (b / minibatch, layers + 1, pairs) float32, U-centred and packed, the pixels last; None without `minibatch`.
     norm: (layers + 1,) sum over the images of the squared norm of their activations; None without `minibatch`.
-    features: (b, 2, depth + 1, width) float16, the CLS token and the mean patch token after each block and, last, after the
-    final norm. pixels: (b, s, s, 3) uint8.
+    features: (b, columns of the layout) float16. pixels: (b, s, s, 3) uint8.
     """
 
     pixels: NDArray[np.uint8]
     features: NDArray[np.float16]
+    layout: Layout
     grams: NDArray[np.float32] | None
     norm: NDArray[np.float64] | None
 
@@ -39,12 +42,12 @@ class _Tap:
     minibatch: int | None
     grams: list[Tensor] = field(default_factory=list)
     norms: list[Tensor] = field(default_factory=list)
-    tokens: list[Tensor] = field(default_factory=list)
+    pooled: list[Tensor] = field(default_factory=list)
     prefix: int = 1
 
     def see(self, name: str, output: Tensor) -> None:
         if name.endswith(".block"):
-            self.tokens.append(self.pool(output))
+            self.pooled.append(self.pool(output))
         if self.minibatch is not None:
             self.reduce(output)
 
@@ -53,8 +56,11 @@ class _Tap:
         self.grams.append(products)
         self.norms.append(norm)
 
-    def pool(self, tokens: Tensor) -> Tensor:
-        return torch.stack([tokens[:, 0], tokens[:, self.prefix :].mean(1)], 1)
+    def pool(self, output: Tensor) -> Tensor:
+        """Tokens (b, n, width), or a map (b, width, h, w), to (b, token, width)."""
+        if not self.prefix:
+            return output.mean((2, 3))[:, None]
+        return torch.stack([output[:, 0], output[:, self.prefix :].mean(1)], 1)
 
 
 @torch.inference_mode()
@@ -67,8 +73,7 @@ def represent(
     layer over minibatches of that many consecutive images; batch and the number of images must be multiples of it.
     Raises InvalidInput for a tail smaller than a minibatch, a network without CLS token, and NaN or Inf activations.
     """
-    if not getattr(network, "num_prefix_tokens", 0):
-        raise InvalidInput("extract", field="network", seen=type(network).__name__, expected="a ViT with a CLS token")
+    prefix = _prefix(network)
     if minibatch is not None and (len(images) % minibatch or batch % minibatch):
         seen = f"{len(images)} images, {batch} at a time"
         raise InvalidInput("extract", field="images and batch", seen=seen, expected=f"multiples of the minibatch, {minibatch}")
@@ -79,10 +84,13 @@ def represent(
     for start in range(0, len(images), batch):
         pixels = images.read(np.arange(start, min(start + batch, len(images))))
         inputs = normalise(torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255)
-        tap = _Tap(minibatch, prefix=network.num_prefix_tokens)
+        tap = _Tap(minibatch, prefix=prefix)
         with tapped(layers, tap.see):
-            final = network.forward_features(inputs)
-        features = torch.stack([*tap.tokens, tap.pool(final)], 2)
+            final = _handed_on(network, tap, inputs)
+        # (b, token, width) of each depth to a row: token by token, of each its depths.
+        pooled = [*tap.pooled, final]
+        layout = Layout(TOKENS if prefix else TOKENS[1:], tuple(part.shape[2] for part in pooled))
+        features = torch.cat(pooled, 2).flatten(1)
         if minibatch is None:
             grams, norm = None, None
         else:
@@ -90,13 +98,31 @@ def represent(
             grams, norm = torch.stack(tap.grams, 1), torch.stack(tap.norms).double().sum(1) * minibatch
         # A NaN or Inf activation, or a Gram matrix that overflows, is not finite in the norm either.
         if not _fits_half(features) or (norm is not None and not torch.isfinite(norm).all()):
-            _blame(network, named_layers(network), inputs, features, start)
+            _blame(network, named_layers(network), inputs, features, layout, start)
         yield Seen(
             pixels=pixels,
             features=features.to(torch.float16).cpu().numpy(),
+            layout=layout,
             grams=None if grams is None else hsic.u_centre(grams).cpu().numpy(),
             norm=None if norm is None else norm.cpu().numpy(),
         )
+
+
+def _prefix(network: nn.Module) -> int:
+    """How many tokens come before those of the patches, the CLS token first; 0 where maps go from block to block."""
+    if isinstance(network, ResNet | ConvNeXt):
+        return 0
+    prefix = int(getattr(network, "num_prefix_tokens", 0))
+    if not prefix:
+        expected = "a ViT with a CLS token, a ResNet or a ConvNeXt"
+        raise InvalidInput("extract", field="network", seen=type(network).__name__, expected=expected)
+    return prefix
+
+
+def _handed_on(network: nn.Module, tap: _Tap, inputs: Tensor) -> Tensor:
+    """(b, token, width): a ViT's tokens after the final norm, and of a map what a classifier would be given."""
+    output = network.forward_features(inputs)
+    return tap.pool(output) if tap.prefix else network.forward_head(output, pre_logits=True)[:, None]
 
 
 def _fits_half(features: Tensor) -> bool:
@@ -106,7 +132,9 @@ def _fits_half(features: Tensor) -> bool:
     return bool((low >= -limit) & (high <= limit))
 
 
-def _blame(network: nn.Module, layers: dict[str, nn.Module], inputs: Tensor, features: Tensor, start: int) -> None:
+def _blame(
+    network: nn.Module, layers: dict[str, nn.Module], inputs: Tensor, features: Tensor, layout: Layout, start: int
+) -> None:
     """Forward once more to name the first layer and image whose activations are not finite or too large."""
 
     def look(name: str, output: Tensor) -> None:
@@ -120,7 +148,10 @@ def _blame(network: nn.Module, layers: dict[str, nn.Module], inputs: Tensor, fea
         network.forward_features(inputs)
     limit = torch.finfo(torch.float16).max
     large = (features.abs() > limit).nonzero()
-    where = f"features after block {int(large[0, 2])}, image {start + int(large[0, 0])}" if len(large) else "a Gram matrix"
+    where = "a Gram matrix"
+    if len(large):
+        image, column = large[0].tolist()
+        where = f"features after block {layout.depth_of(column)}, image {start + image}"
     raise InvalidInput(
         "extract",
         field=f"images {start} to {start + len(inputs) - 1}",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from harness.artifacts import store
+from harness.artifacts.layout import Layout, types_of
 from harness.artifacts.provenance import refuse_other_images
-from harness.artifacts.tables import BANK, CKA, SIMILARITY, TYPES, pack, unpack
+from harness.artifacts.tables import BANK, CKA, SIMILARITY, pack, unpack
 from harness.data import draws
 from harness.maths import cka, similarity
 from harness.stages.place import Place
@@ -49,6 +51,8 @@ def _pair(place: Place, model: str, a: store.Arrays, reference: str, b: store.Ar
 def layer_pairs(a: store.Arrays, b: store.Arrays, n: int, seed: int) -> dict[str, NDArray[np.generic]]:
     """The columns of a CKA artifact: HSIC1 of all pairs, what the pixels explain, and CKA of all layers and by chance."""
     names_a, names_b = unpack(a["layers"])[:-1], unpack(b["layers"])[:-1]
+    types = [kind for kind in types_of(names_a) if kind in types_of(names_b)]
+    of_a, of_b = (_by_type(names, types) for names in (names_a, names_b))
     gram_a, gram_b = (bank["gram"].transpose(1, 0, 2) for bank in (a, b))
     order = np.stack([draws.permutation(seed, f"null/{i}", n) for i in range(gram_a.shape[1])])
     cross = cka.cross_hsic(gram_a, gram_b, n)
@@ -60,11 +64,12 @@ def layer_pairs(a: store.Arrays, b: store.Arrays, n: int, seed: int) -> dict[str
     for matrix in (full, chance):
         matrix[dead_a], matrix[:, dead_b] = np.nan, np.nan
     values = {
-        "cross": _by_type(cross[:, :-1, :-1]),
-        "self_a": _by_type(self_a),
-        "self_b": _by_type(self_b),
-        "pixels_a": _by_type(cross[:, :-1, -1]),
-        "pixels_b": _by_type(cross[:, -1, :-1]),
+        # Layers of one type: (type, minibatch, block of a, block of b), and (type, minibatch, block).
+        "cross": np.stack([cross[:, i][:, :, j] for i, j in zip(of_a, of_b, strict=True)]),
+        "self_a": np.stack([self_a[:, i] for i in of_a]),
+        "self_b": np.stack([self_b[:, j] for j in of_b]),
+        "pixels_a": np.stack([cross[:, i, -1] for i in of_a]),
+        "pixels_b": np.stack([cross[:, -1, j] for j in of_b]),
         "pixels": pixels,
         "cka": full,
         "null": chance,
@@ -72,27 +77,35 @@ def layer_pairs(a: store.Arrays, b: store.Arrays, n: int, seed: int) -> dict[str
     return {name: value.astype(np.float32) for name, value in values.items()} | {
         "dead_a": dead_a.astype(np.uint8),
         "dead_b": dead_b.astype(np.uint8),
+        "types": pack(types),
         "layers_a": pack(names_a),
         "layers_b": pack(names_b),
     }
 
 
 def second_opinions(a: store.Arrays, b: store.Arrays, images: int, k: int, subsets: int) -> dict[str, NDArray[np.generic]]:
-    """The columns of a similarity artifact, of CLS and GAP features after each block over the first images."""
-    columns: dict[str, list[NDArray[np.generic]]] = {name: [] for name in SIMILARITY.columns}
-    for token in range(2):
-        # (depth, n, width); the last depth is the final norm's output, which is no block.
-        x, y = (np.asarray(bank["validation"][:images, token, :-1], np.float32).transpose(1, 0, 2) for bank in (a, b))
+    """The columns of a similarity artifact, of both models' CLS and GAP features after each block over the first images."""
+    layouts = [Layout.of(bank) for bank in (a, b)]
+    tokens = [token for token in layouts[0].tokens if token in layouts[1].tokens]
+    columns: dict[str, list[NDArray[np.generic]]] = {name: [] for name in SIMILARITY.columns if name != "tokens"}
+    for token in tokens:
+        x, y = (_blocks(bank, layout, token, images) for bank, layout in zip((a, b), layouts, strict=True))
         shared = similarity.mutual_neighbours(x, y, k)
         columns["mutual"].append(shared.mean(2, dtype=np.float64).astype(np.float32))
         columns["mutual_image"].append(shared[_same_depth(len(x), len(y))])
-        parts = [(x[:, i::subsets], y[:, i::subsets]) for i in range(subsets)]
+        parts = [tuple([layer[i::subsets] for layer in side] for side in (x, y)) for i in range(subsets)]
         columns["cross"].append(np.stack([similarity.hsic1(p, q) for p, q in parts]).astype(np.float32))
         columns["self_a"].append(np.stack([_own(p) for p, _ in parts]).astype(np.float32))
         columns["self_b"].append(np.stack([_own(q) for _, q in parts]).astype(np.float32))
         bottom = np.sqrt(np.outer(_own(x), _own(y)))
         columns["debiased"].append((similarity.hsic1(x, y) / bottom).astype(np.float32))
-    return {name: np.stack(parts) for name, parts in columns.items()}
+    return {name: np.stack(parts) for name, parts in columns.items()} | {"tokens": pack(tokens)}
+
+
+def _blocks(bank: store.Arrays, layout: Layout, token: str, images: int) -> list[NDArray[np.float32]]:
+    """(n, width) of each block; what the network hands on is no block."""
+    features = bank["validation"][:images]
+    return [np.asarray(features[:, layout.at(token, depth)], np.float32) for depth in range(len(layout.widths) - 1)]
 
 
 def _same_depth(a: int, b: int) -> tuple[list[int], list[int]]:
@@ -102,17 +115,14 @@ def _same_depth(a: int, b: int) -> tuple[list[int], list[int]]:
     return [round(share * (a - 1)) for share in shares], [round(share * (b - 1)) for share in shares]
 
 
-def _own(x: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.array([similarity.hsic1(layer[None], layer[None])[0, 0] for layer in x])
+def _own(x: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    return np.array([similarity.hsic1([layer], [layer])[0, 0] for layer in x])
 
 
 def _dead(own: NDArray[np.float64], norm: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.sqrt(np.maximum(own.mean(0), 0)) <= DEAD * norm
 
 
-def _by_type(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(k, layer) or (k, layer, layer) to (type, k, block) or (type, k, block, block): the layers of one type."""
-    step = len(TYPES)
-    if values.ndim == 2:
-        return np.stack([values[:, t::step] for t in range(step)])
-    return np.stack([values[:, t::step, t::step] for t in range(step)])
+def _by_type(names: list[str], types: list[str]) -> list[list[int]]:
+    """Of each type, where its layers stand, block by block."""
+    return [[i for i, name in enumerate(names) if name.split(".", 1)[1] == kind] for kind in types]

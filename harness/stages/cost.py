@@ -10,14 +10,28 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from harness.artifacts.layout import Layout
 from harness.artifacts.params import Profile, Released
 from harness.artifacts.recipes import Recipe
 from harness.artifacts.tables import BANK
 from harness.data.images import Images
 from harness.models.build import build, normaliser
+from harness.models.layers import named_layers
 from harness.models.represent import represent
 from harness.stages.extract import bank_shapes
 from harness.stages.place import Place
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Images per second through a network, with its features alone and with the Grams of every layer; and what a bank keeps of
+    each: layers, the pixels among them, and features.
+    """
+
+    plain: float
+    with_grams: float
+    layers: int
+    layout: Layout
 
 
 @dataclass(frozen=True)
@@ -43,14 +57,14 @@ def run(place: Place, *, device: str = "cpu", say: Callable[[str], None] = print
     rates = {}
     for name in sorted(named):
         network = build(settings.architectures[name].name, **settings.architectures[name].options)
-        rates[name] = (len(network.blocks), network.embed_dim, *rate(settings, network, device))
+        rates[name] = rate(settings, network, device)
     total = len(models) * (each.bank + each.views) + each.sweep
-    seconds, disk = each.sweep / min(with_grams for *_, with_grams in rates.values()), 0
+    seconds, disk = each.sweep / min(one.with_grams for one in rates.values()), 0
     for model in models:
-        depth, width, plain, with_grams = rates[place.params.models[model].architecture]
-        seconds += (each.bank - each.grams + each.views) / plain + each.grams / with_grams
-        disk += bank_bytes(settings, depth, width)
-    shown = ", ".join(f"{name} {plain:.1f} images/s" for name, (_, _, plain, _) in rates.items())
+        one = rates[place.params.models[model].architecture]
+        seconds += (each.bank - each.grams + each.views) / one.plain + each.grams / one.with_grams
+        disk += bank_bytes(settings, one.layers, one.layout)
+    shown = ", ".join(f"{name} {one.plain:.1f} images/s" for name, one in rates.items())
     say(f"{place.profile}: {len(models)} models, {total:,} forwards, {_duration(seconds)} on {device} ({shown})")
     say(f"disk: {disk / 1e9:.1f} GB of features and Grams, under artifacts/{place.profile}/banks")
     weights = [place.params.weights(model, place.profile) for model in models]
@@ -73,14 +87,14 @@ def forwards(settings: Profile) -> Forwards:
     )
 
 
-def bank_bytes(settings: Profile, depth: int, width: int) -> int:
+def bank_bytes(settings: Profile, layers: int, layout: Layout) -> int:
     """What the arrays of one model's bank take on the disk."""
-    shapes = bank_shapes(settings.extract, depth, width)
+    shapes = bank_shapes(settings.extract, layers, layout)
     return sum(math.prod(shape) * np.dtype(BANK.columns[name].dtype).itemsize for name, shape in shapes.items())
 
 
-def rate(settings: Profile, network: nn.Module, device: str) -> tuple[float, float]:
-    """Images per second through a network, with its features alone and with the Grams of every layer."""
+def rate(settings: Profile, network: nn.Module, device: str) -> Rate:
+    """How fast images go through a network."""
     size, n = settings.data.size, settings.extract.batch
     pixels = np.random.default_rng(0).integers(0, 256, (n, size, size, 3), np.uint8)
     images = Images(np.zeros(n, np.int64), 1, lambda index: pixels[np.asarray(index)])
@@ -90,12 +104,11 @@ def rate(settings: Profile, network: nn.Module, device: str) -> tuple[float, flo
         taken = []
         for _ in range(2):
             start = time.perf_counter()
-            for _ in represent(network, normalise, images, n, minibatch=minibatch, device=device):
-                pass
+            (seen,) = represent(network, normalise, images, n, minibatch=minibatch, device=device)
             taken.append(time.perf_counter() - start)
         # The first one warms up.
         found.append(n / min(taken))
-    return found[0], found[1]
+    return Rate(*found, len(named_layers(network)) + 1, seen.layout)
 
 
 def _duration(seconds: float) -> str:

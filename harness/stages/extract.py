@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from harness.artifacts.errors import InvalidInput
+from harness.artifacts.layout import Layout
 from harness.artifacts.params import ExtractParams
 from harness.artifacts.provenance import digest
 from harness.artifacts.store import ArrayWriter
-from harness.artifacts.tables import BANK, TYPES, pack
+from harness.artifacts.tables import BANK, pack
 from harness.data import images
 from harness.models import checkpoint
-from harness.models.build import build, normaliser
+from harness.models.build import build, normalisation, normaliser
+from harness.models.layers import named_layers
 from harness.models.represent import represent
 from harness.stages.place import Place
 
@@ -24,36 +27,45 @@ LIBRARIES = ("torch", "timm", "kornia", "numpy", "scikit-learn")
 
 
 def run(place: Place, model: str, *, device: str = "cpu") -> None:
-    """Make banks/<model>: the first images' Grams of every layer, and every image's CLS and GAP features."""
+    """Make banks/<model>: the first images' Grams of every layer, and every image's GAP features and, where there are, CLS."""
     settings, architecture = place.settings, place.params.architecture(model, place.profile)
     size = settings.extract
     network = build(architecture.name, **architecture.options)
     weights = checkpoint.load(place.path("checkpoints", model), network, place.precision(model))
-    normalise = normaliser(settings.data.mean, settings.data.std).to(device)
+    colours = normalisation(place.params.weights(model, place.profile), settings.data)
+    normalise = normaliser(*colours).to(device)
     validation = images.load(settings.data, "validation", size.queries, size.seed)
     train = images.load(settings.data, "train", size.bank, size.seed)
     refuse_classes(train.label, validation.label)
-    depth, width = len(network.blocks), network.embed_dim
-    shapes = bank_shapes(size, depth, width)
-    layers = shapes["norm"][0]
-    names = pack([f"{i}.{kind}" for i in range(depth) for kind in TYPES] + ["pixels"])
-    norm = np.zeros(layers)
+    parts = (
+        ("validation", validation.part(0, size.images), size.minibatch),
+        ("validation", validation.part(size.images, size.queries), None),
+        ("train", train, None),
+    )
+    batches = (
+        (split, batch)
+        for split, part, minibatch in parts
+        for batch in represent(network, normalise, part, size.batch, minibatch=minibatch, device=device)
+    )
+    # The first batch says what there is to keep.
+    first = next(batches)
+    layout, layers = first[1].layout, [*named_layers(network), "pixels"]
+    text = {"layers": pack(layers), "tokens": pack(layout.tokens)}
+    shapes = bank_shapes(size, len(layers), layout) | {name: column.shape for name, column in text.items()}
+    norm = np.zeros(len(layers))
     seen: dict[str, list[NDArray[np.int64]]] = {"train": [], "validation": []}
     bar = tqdm(total=size.queries + size.bank, unit="image", desc=model, disable=not sys.stderr.isatty())
-    with bar, ArrayWriter(place.path("banks", model), BANK, shapes | {"layers": names.shape}) as out:
-        out.append("layers", names)
-        for split, part, minibatch in (
-            ("validation", validation.part(0, size.images), size.minibatch),
-            ("validation", validation.part(size.images, size.queries), None),
-            ("train", train, None),
-        ):
-            for batch in represent(network, normalise, part, size.batch, minibatch=minibatch, device=device):
-                out.append(split, batch.features)
-                seen[split].append(images.hashes(batch.pixels))
-                if batch.grams is not None and batch.norm is not None:
-                    out.append("gram", batch.grams)
-                    norm += batch.norm
-                bar.update(len(batch.features))
+    with bar, ArrayWriter(place.path("banks", model), BANK, shapes) as out:
+        for name, column in text.items():
+            out.append(name, column)
+        out.append("widths", np.array(layout.widths, np.int64))
+        for split, batch in chain([first], batches):
+            out.append(split, batch.features)
+            seen[split].append(images.hashes(batch.pixels))
+            if batch.grams is not None and batch.norm is not None:
+                out.append("gram", batch.grams)
+                norm += batch.norm
+            bar.update(len(batch.features))
         found = {split: np.concatenate(parts) for split, parts in seen.items()}
         refuse_duplicates(found["train"], found["validation"])
         out.append("norm", norm / size.images)
@@ -63,7 +75,7 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
         listed = {split: hashes.tolist() for split, hashes in found.items()}
         provenance = place.provenance(
             __name__,
-            [architecture, settings.data, size],
+            [architecture, settings.data, size, colours],
             images=digest(listed),
             weights=weights.sha256,
             inputs={f"checkpoints/{model}": weights.sha256},
@@ -72,14 +84,15 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
         out.finish(provenance)
 
 
-def bank_shapes(size: ExtractParams, depth: int, width: int) -> dict[str, tuple[int, ...]]:
-    """The shape of each array of a bank but the layers' names, of a network with `depth` blocks of `width` features."""
-    layers, pairs, tokens = depth * len(TYPES) + 1, size.minibatch * (size.minibatch - 1) // 2, 2
+def bank_shapes(size: ExtractParams, layers: int, layout: Layout) -> dict[str, tuple[int, ...]]:
+    """The shape of each array of a bank but the names in it. layers: the network's and the pixels."""
+    pairs = size.minibatch * (size.minibatch - 1) // 2
     return {
         "gram": (size.images // size.minibatch, layers, pairs),
         "norm": (layers,),
-        "train": (size.bank, tokens, depth + 1, width),
-        "validation": (size.queries, tokens, depth + 1, width),
+        "widths": (len(layout.widths),),
+        "train": (size.bank, layout.columns),
+        "validation": (size.queries, layout.columns),
         "train_label": (size.bank,),
         "validation_label": (size.queries,),
         "train_image": (size.bank,),

@@ -10,9 +10,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from harness.artifacts import store
+from harness.artifacts.layout import Layout
 from harness.artifacts.params import KnnParams
 from harness.artifacts.provenance import digest
-from harness.artifacts.tables import BANK, KNN, PIXELS
+from harness.artifacts.tables import BANK, KNN, PIXELS, pack
 from harness.data import images
 from harness.maths.neighbours import classify
 from harness.stages.place import Place
@@ -45,24 +46,29 @@ def pixels(place: Place, *, device: str = "cpu") -> None:
     store.write_arrays(place.path("pixels"), PIXELS, values, provenance)
 
 
-def votes(bank: store.Arrays, params: KnnParams, device: str = "cpu") -> dict[str, NDArray[np.int16]]:
+def votes(bank: store.Arrays, params: KnnParams, device: str = "cpu") -> dict[str, NDArray[np.generic]]:
     """The columns of a k-NN artifact. Votes at (token, depth): features after each block and after the final norm."""
     label = torch.from_numpy(np.array(bank["train_label"])).to(device)
     classes = int(label.max()) + 1
-    _, tokens, depth, _ = bank["train"].shape
+    layout = Layout.of(bank)
 
-    def features(split: str, token: int, block: int) -> torch.Tensor:
-        return torch.from_numpy(np.asarray(bank[split][:, token, block], np.float32)).to(device)
+    def features(split: str, token: str, block: int) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(bank[split][:, layout.at(token, block)], np.float32)).to(device)
 
     near = [
-        [_classify(features("train", t, d), label, features("validation", t, d), classes, params) for d in range(depth)]
-        for t in range(tokens)
+        [
+            _classify(features("train", t, d), label, features("validation", t, d), classes, params)
+            for d in range(len(layout.widths))
+        ]
+        for t in layout.tokens
     ]
-    train, validation = (np.asarray(bank[split][:, 0, -1], np.float64) for split in ("train", "validation"))
+    final = layout.at(layout.tokens[0], -1)
+    train, validation = (np.asarray(bank[split][:, final], np.float64) for split in ("train", "validation"))
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=params.probe, max_iter=2000))
     probe.fit(train, np.asarray(bank["train_label"]))
     logits = [torch.from_numpy(np.atleast_2d(probe.decision_function(x))).float().to(device) for x in (train, validation)]
     return {
+        "tokens": pack(layout.tokens),
         "label": np.asarray(bank["validation_label"]).astype(np.int16),
         "vote": np.stack([np.stack(row) for row in near]),
         "probe": probe.predict(validation).astype(np.int16),

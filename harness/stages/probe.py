@@ -16,11 +16,12 @@ from torch.nn.functional import cross_entropy
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
+from harness.artifacts.layout import Layout
 from harness.artifacts.params import ProbeParams
 from harness.artifacts.tables import BANK, PROBE, pack
 from harness.data import images
 from harness.models import checkpoint
-from harness.models.build import build, normaliser
+from harness.models.build import build, normalisation, normaliser
 from harness.models.represent import represent
 from harness.stages.place import Place
 from harness.training.augment import reconstruction_view
@@ -37,13 +38,13 @@ RANKS = 10
 
 
 class FeatureSet(NamedTuple):
-    """What a probe is trained on. token: 0 for CLS, 1 for GAP. layers: blocks, and the number of blocks for the final norm.
+    """What a probe is trained on: a token ("cls" or "gap"), and layers: blocks, and their number for what the network hands on.
 
     projection: seed of a random projection of them to the width of one layer.
     """
 
     name: str
-    token: int
+    token: str
     layers: tuple[int, ...]
     depth: int = 1
     projection: int | None = None
@@ -58,8 +59,10 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
     bank = store.read_arrays(place.path("banks", model), BANK)
     inputs = {f"banks/{model}": bank.sha256}
 
+    layout = Layout.of(bank)
+
     def kept(name: str) -> Array:
-        """(n, token, depth + 1, width) float16, or (n,)"""
+        """(n, features) float16, or (n,)"""
         return np.array(bank[name][: chosen.images] if name.startswith("train") else bank[name])
 
     labels = {name: kept(f"{name}_label") for name in ("train", "validation")}
@@ -69,9 +72,8 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
         weights = checkpoint.load(place.path("checkpoints", model), network, place.precision(model))
         inputs[f"checkpoints/{model}"] = weights.sha256
         size = settings.data.size
-        augmented = nn.Sequential(reconstruction_view(size, chosen.crop), normaliser(settings.data.mean, settings.data.std)).to(
-            device
-        )
+        colours = normalisation(place.params.weights(model, place.profile), settings.data)
+        augmented = nn.Sequential(reconstruction_view(size, chosen.crop), normaliser(*colours)).to(device)
         train = images.load(settings.data, "train", chosen.images, settings.extract.seed)
         torch.manual_seed(chosen.seed)
         parts = [represent(network, augmented, train, settings.extract.batch, device=device) for _ in range(chosen.views)]
@@ -79,10 +81,9 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
             seen["views"] = np.stack([np.concatenate([part.features for part in view]) for view in parts])
     else:
         seen["views"] = seen["plain"][None]
-    blocks = seen["plain"].shape[2] - 1
     table = grid(chosen.rates, chosen.decays, chosen.l1, chosen.warmups, chosen.epochs)
-    sets = feature_sets(blocks, chosen.depths, chosen.projections)
-    row = partial(_row, seen=seen, labels=labels, table=table, params=chosen, device=device)
+    sets = feature_sets(layout, chosen.depths, chosen.projections)
+    row = partial(_row, layout=layout, seen=seen, labels=labels, table=table, params=chosen, device=device)
     rows = shared_out(sets, row, unit="feature set", device=device)
     if not first():
         return
@@ -105,25 +106,29 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
     store.write_arrays(place.path("probes", model), PROBE, values, provenance)
 
 
-def feature_sets(blocks: int, depths: tuple[int, ...], projections: int) -> list[FeatureSet]:
+def feature_sets(layout: Layout, depths: tuple[int, ...], projections: int) -> list[FeatureSet]:
     """The final CLS token alone, with each block's, with all blocks', deeper probes on it, and the mean patch token; and random
-    projections of all blocks' to the width of one, which have what is in the other blocks but no more dimensions.
+    projections of all blocks' to the width of the last, which have what is in the other blocks but no more dimensions.
+    A network without a CLS token is probed by its pooled maps.
 
     "final+11" joins the final token of twelve blocks with what it was before the final norm: as many features, none new.
     """
-    final, all_blocks = blocks, (*range(blocks - 1), blocks)
+    token, *others = layout.tokens
+    final = len(layout.widths) - 1
+    all_blocks = (*range(final - 1), final)
     return [
-        FeatureSet("final", 0, (final,)),
-        *(FeatureSet(f"final+{i}", 0, (i, final)) for i in range(blocks)),
-        FeatureSet("all", 0, all_blocks),
-        *(FeatureSet(f"depth{d}", 0, (final,), d) for d in depths),
-        FeatureSet("gap", 1, (final,)),
-        *(FeatureSet(f"projected{i}", 0, all_blocks, projection=i) for i in range(projections)),
+        FeatureSet("final", token, (final,)),
+        *(FeatureSet(f"final+{i}", token, (i, final)) for i in range(final)),
+        FeatureSet("all", token, all_blocks),
+        *(FeatureSet(f"depth{d}", token, (final,), d) for d in depths),
+        *(FeatureSet(other, other, (final,)) for other in others),
+        *(FeatureSet(f"projected{i}", token, all_blocks, projection=i) for i in range(projections)),
     ]
 
 
 def _row(
     chosen: FeatureSet,
+    layout: Layout,
     seen: dict[str, Array],
     labels: dict[str, Array],
     table: list[Configuration],
@@ -131,10 +136,14 @@ def _row(
     device: str,
 ) -> dict[str, Array]:
     """The columns of one feature set."""
-    project = _projection(_joined(seen["plain"], chosen), chosen.projection, seen["plain"].shape[3])
+
+    def joined(x: Array) -> Tensor:
+        return torch.from_numpy(layout.joined(x, chosen.token, chosen.layers))
+
+    project = _projection(joined(seen["plain"]), chosen.projection, layout.widths[-1])
 
     def columns(x: Array) -> Tensor:
-        return project(_joined(x, chosen)).to(device)
+        return project(joined(x)).to(device)
 
     views = [columns(x) for x in seen["views"]]
     plain, validation = columns(seen["plain"]), columns(seen["validation"])
@@ -191,11 +200,6 @@ def _anew(
         return fit(on(n), label[:n], classes, longer, batch=min(params.batch, n), depth=depth, seed=params.seed + 1)
 
     return train
-
-
-def _joined(x: Array, chosen: FeatureSet) -> Tensor:
-    """(n, token, depth + 1, width) to a set's features (n, layers x width) float32."""
-    return torch.from_numpy(x[:, chosen.token, list(chosen.layers)]).flatten(1).float()
 
 
 def _projection(plain: Tensor, seed: int | None, width: int) -> Callable[[Tensor], Tensor]:

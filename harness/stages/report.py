@@ -40,7 +40,7 @@ def _knn(place: Place) -> pd.DataFrame:
         arrays = store.read_arrays(place.path("knn", model), KNN)
         vote, label = arrays["vote"], arrays["label"]
         depths = [*map(str, range(vote.shape[1] - 1)), "norm"]
-        for token, name in enumerate(TOKENS):
+        for token, name in enumerate(unpack(arrays["tokens"])):
             shares = [_share(v, label) for v in vote[token]]
             rows += [{"model": model, "features": name, "depth": d, "accuracy": s} for d, s in zip(depths, shares, strict=True)]
         rows.append({"model": model, "features": "probe", "depth": "norm", "accuracy": _share(arrays["probe"], label)})

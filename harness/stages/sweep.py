@@ -18,7 +18,7 @@ from harness.artifacts.tables import SWEEP, TYPES, pack
 from harness.data import draws, images
 from harness.maths import hsic
 from harness.models import checkpoint
-from harness.models.build import build, normaliser
+from harness.models.build import build, normalisation, normaliser
 from harness.models.layers import named_layers, tapped
 from harness.stages.place import Place
 
@@ -28,20 +28,20 @@ LIBRARIES = ("torch", "timm", "kornia", "numpy", "scikit-learn")
 def run(place: Place, *, device: str = "cpu") -> None:
     """Make sweep: CKA of random layers of two models at each minibatch size and each number of images."""
     settings, chosen = place.settings, place.settings.sweep
-    networks, inputs = [], {}
+    networks, normalise, inputs = [], [], {}
     for model in settings.sweep_models:
         architecture = place.params.architecture(model, place.profile)
         networks.append(build(architecture.name, **architecture.options))
         weights = checkpoint.load(place.path("checkpoints", model), networks[-1], place.precision(model))
         inputs[f"checkpoints/{model}"] = weights.sha256
         networks[-1].to(device)
+        normalise.append(normaliser(*normalisation(place.params.weights(model, place.profile), settings.data)).to(device))
     names = sorted(set(named_layers(networks[0])) & set(named_layers(networks[1])), key=_order)
     if len(names) < chosen.layers:
         expected = f"at most the {len(names)} layers that {' and '.join(settings.sweep_models)} share"
         field = f"profiles.{place.profile}.sweep.layers"
         raise InvalidInput("params.yaml", field=field, seen=chosen.layers, expected=expected)
     names = [names[i] for i in sorted(draws.permutation(chosen.seed, "sweep/layers", len(names))[: chosen.layers])]
-    normalise = normaliser(settings.data.mean, settings.data.std).to(device)
     most, size = max(*chosen.images, *chosen.minibatches), settings.extract.batch
     source = images.load(settings.data, "validation", most * chosen.subsets, chosen.seed)
     columns: dict[str, list[NDArray[np.float64]]] = {"batch": [], "biased": [], "count": []}
@@ -51,7 +51,10 @@ def run(place: Place, *, device: str = "cpu") -> None:
         pixels = part.read(np.arange(most))
         hashes.append(images.hashes(pixels).tolist())
         raw = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
-        grams = [_grams(network, normalise, raw, names, size, max(chosen.minibatches)) for network in networks]
+        grams = [
+            _grams(network, colours, raw, names, size, max(chosen.minibatches))
+            for network, colours in zip(networks, normalise, strict=True)
+        ]
         columns["batch"].append(np.stack([_ratio(grams, n, max(chosen.minibatches), _unbiased) for n in chosen.minibatches]))
         columns["biased"].append(np.stack([_ratio(grams, n, max(chosen.minibatches), _biased) for n in chosen.minibatches]))
         columns["count"].append(np.stack([_ratio(grams, chosen.minibatches[0], count, _unbiased) for count in chosen.images]))

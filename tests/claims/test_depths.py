@@ -15,8 +15,10 @@ from worlds import World
 
 from harness.artifacts import params as parameters
 from harness.artifacts.closure import ROOT
+from harness.artifacts.errors import MissingArtifact
 from harness.evidence.claim import Reading
 from harness.evidence.decide import State
+from harness.evidence.resampling import BLOCKS
 from harness.stages import compare, extract, knn, weights
 from harness.stages.place import Place
 
@@ -33,6 +35,10 @@ def measure(folder: Path) -> parameters.Params:
         f"vit{depth}": {"name": "vit_tiny_patch16_224", "options": options | {"depth": depth}} for depth in set(DEPTHS.values())
     }
     families = {"moco_v3": "je", "dino": "je", "mae": "rec"}
+    # It has no family, like a model that a user brings: no CLS token, one layer type, four widths.
+    options = {"patch_size": 2, "depths": [2, 2, 4, 4], "dims": [8, 16, 24, 32], "output_stride": 16}
+    profile["architectures"]["conv"] = {"name": "convnext_atto", "options": options}
+    conv = {"architecture": "conv", "weights": {"embedded": {"objective": "random", "seed": 9, "positions": None}}}
     models = {
         name: {
             "family": families.get(name, "random"),
@@ -44,7 +50,8 @@ def measure(folder: Path) -> parameters.Params:
     profile["extract"] |= {"images": 256, "bank": 512, "queries": 512}
     profile["probe"] |= {"images": 512}
     profile["similarity"] = {"k": 10, "subsets": 8}
-    profile |= {"models": list(models), "references": list(models), "sweep_models": ["moco_v3", "dino"]}
+    profile |= {"models": [*models, "conv"], "references": list(models), "sweep_models": ["moco_v3", "dino"]}
+    models["conv"] = conv
     file = folder / "params.yaml"
     file.write_text(yaml.safe_dump({"models": models, "profiles": {"embedded": profile}, "profile": profile}))
     place = Place(parameters.load(file), "embedded")
@@ -86,3 +93,25 @@ def test_a_claim_reads_networks_of_every_depth(claims: ModuleType, id: str) -> N
     # Whose depth differs is told.
     names = {name for path in reading.artifacts for name in Path(path).with_suffix("").parts}
     assert reading.blocks == {model: depth for model, depth in DEPTHS.items() if model in names and depth != 12}
+
+
+def test_a_network_without_a_cls_token_is_judged_by_what_it_has(claims: ModuleType) -> None:
+    reading, params = Reading("embedded"), claims.measured
+    known = {name: claims.subsets_of(params, reading, name) for name in ("cls", "gap")} | {
+        "cka": claims.pairs_of(params, reading),
+        "deconfounded": claims.pairs_of(params, reading, adjusted=True),
+        "mutual": claims.neighbourhoods_of(params, reading),
+    }
+    kinship = claims.kinship._get_wrapped_function()(params, reading, "conv")
+    measures = claims.measures._get_wrapped_function()(params, reading, "conv", **known)
+    assert list(measures) == ["cka", "deconfounded", "mutual", "gap"]
+    for measure in measures.values():
+        kin = kinship(measure)
+        assert kin.of("conv").state in (State.NEITHER, State.INCONCLUSIVE, State.UNCALIBRATED)
+        near = kin.nearness("conv", kin.rec, BLOCKS)
+        assert near.value == pytest.approx(measure("conv", "mae").same_depth(BLOCKS).value)
+    # Runs are held against each other by what the model has, lest more layer types make them differ from it.
+    assert kinship(known["cka"]).measure("moco_v3", "mae").types == ("block",)
+    assert kinship(known["mutual"]).measure("moco_v3", "mae").tokens == ("gap",)
+    with pytest.raises(MissingArtifact, match="CLS token"):
+        kinship(known["cls"]).of("conv")

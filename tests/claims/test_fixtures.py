@@ -13,7 +13,7 @@ from harness.artifacts import params as parameters
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.provenance import Provenance
-from harness.artifacts.tables import CKA, KNN, PROBE, SIMILARITY, SWEEP, TYPES, pack
+from harness.artifacts.tables import CKA, KNN, PROBE, SIMILARITY, SWEEP, TOKENS, TYPES, pack
 from harness.evidence.claim import Reading
 from harness.evidence.resampling import BLOCKS, DRAWS
 
@@ -54,6 +54,7 @@ def write_pair(root, a, b, **options):
     values = {column: getattr(made, column) for column in columns}
     matrix = np.zeros((84, 84))
     values |= {"cka": matrix, "null": matrix, "dead_a": matrix[0], "dead_b": matrix[0], "layers_a": names, "layers_b": names}
+    values["types"] = pack(TYPES)
     return write(root, "cka", f"{a}/{b}", CKA, values, **options)
 
 
@@ -82,9 +83,10 @@ def test_the_other_artifacts(fixtures, params, tmp_path):
     rng = np.random.default_rng(0)
     square, own = rng.normal(size=(2, 16, 12, 12)), rng.uniform(1, 2, size=(2, 16, 12))
     values = {"mutual": np.zeros((2, 12, 12)), "mutual_image": rng.uniform(size=(2, 12, 30)), "cross": square}
-    values |= {"self_a": own, "self_b": own, "debiased": np.zeros((2, 12, 12))}
+    values |= {"self_a": own, "self_b": own, "debiased": np.zeros((2, 12, 12)), "tokens": pack(TOKENS)}
     write(tmp_path, "similarity", "dino/mae", SIMILARITY, values)
     votes = {"label": np.arange(40) % 3, "vote": np.zeros((2, 13, 40)), "probe": np.zeros(40), "probe_vote": np.ones(40)}
+    votes["tokens"] = pack(TOKENS)
     write(tmp_path, "knn", "dino", KNN, votes)
     sizes = {"batch": np.zeros((4, 2, 3)), "biased": np.zeros((4, 2, 3)), "count": np.full((4, 2, 3), 0.5)}
     write(tmp_path, ".", "sweep", SWEEP, sizes | {"minibatches": [32, 64], "images": [64, 128], "layers": pack(["a"] * 3)})

@@ -53,7 +53,7 @@ def pair(a: str, b: str, types: int = len(TYPES), seed: int = 0) -> Pair:
 def shared(a: str, b: str) -> Neighbourhoods:
     """Random shares of common neighbours."""
     rng = np.random.default_rng([9, *sorted((NAMES.index(a), NAMES.index(b)))])
-    return Neighbourhoods(rng.uniform(0, 1, (12, IMAGES)), "random")
+    return Neighbourhoods(rng.uniform(0, 1, (2, 12, IMAGES)), "random")
 
 
 @cache
@@ -119,7 +119,7 @@ WORLD = replace(
 def matrix(pair: Any) -> np.ndarray:
     """CKA (type, 12, 12) by eq. 2, or the shares of common neighbours on the diagonal of one type."""
     if isinstance(pair, Neighbourhoods):
-        return np.diag(pair.share.mean(1))[None]
+        return np.diag(pair.share.mean((0, 2)))[None]
     top, a, b = pair.cross.sum(1), pair.self_a.sum(1), pair.self_b.sum(1)
     if pair.adjusted:
         p, q, own = pair.pixels_a.sum(1), pair.pixels_b.sum(1), pair.pixels.sum()

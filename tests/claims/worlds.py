@@ -133,7 +133,8 @@ def neighbourhoods(a: str, b: str) -> Neighbourhoods:
     v, w = (directions()[m][-1] for m in (a, b))
     chance = np.einsum("bf,bf->b", v, w)
     rng = np.random.default_rng([4, *sorted((MODELS.index(a), MODELS.index(b)))])
-    return Neighbourhoods(rng.binomial(10, chance[:, None], (len(BLOCKS), IMAGES)) / 10, "planted")
+    share = rng.binomial(10, chance[:, None], (len(BLOCKS), IMAGES)) / 10
+    return Neighbourhoods(np.stack([share, share]), "planted")
 
 
 @cache

@@ -8,6 +8,7 @@ import pytest
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.provenance import Provenance
 from harness.artifacts.store import Arrays
+from harness.artifacts.tables import TOKENS, pack
 from harness.evidence import estimate as module
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.estimate import Estimate, bootstrap_counts
@@ -19,6 +20,7 @@ N = 101
 def artifact(seed=0):
     rng = np.random.default_rng(seed)
     values = {
+        "tokens": pack(TOKENS),
         "label": rng.integers(0, 3, N).astype(np.int16),
         "vote": rng.integers(0, 3, (2, 13, N)).astype(np.int16),
         "probe": rng.integers(0, 3, N).astype(np.int16),

@@ -8,7 +8,7 @@ import pytest
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.provenance import Provenance
 from harness.artifacts.store import Arrays
-from harness.artifacts.tables import TYPES, pack
+from harness.artifacts.tables import TOKENS, TYPES, pack, unpack
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.depth import at_depth, blocks_of, pairs_of
 from harness.evidence.neighbourhoods import Neighbourhoods
@@ -48,6 +48,7 @@ def cka(a: int, b: int) -> Arrays:
         "pixels": np.ones(UNITS),
         "dead_a": np.zeros(a * t, np.uint8),
         "dead_b": np.zeros(b * t, np.uint8),
+        "types": pack(TYPES),
         "layers_a": pack([f"{i}.{kind}" for i in range(a) for kind in TYPES]),
         "layers_b": pack([f"{i}.{kind}" for i in range(b) for kind in TYPES]),
     }
@@ -78,23 +79,24 @@ def test_a_dead_layer_is_where_its_block_is() -> None:
 
 
 def test_layers_that_are_no_whole_blocks_are_refused() -> None:
-    broken = dict(cka(12, 12).values) | {"layers_b": pack([f"{i}.block" for i in range(84)])}
-    with pytest.raises(InvalidInput, match="layers_b"):
+    broken = dict(cka(12, 12).values) | {"layers_b": pack(unpack(cka(12, 12)["layers_b"])[1:])}
+    with pytest.raises(InvalidInput, match="each whole"):
         Pair.from_arrays(Arrays(broken, MADE, "sha"))
 
 
 def test_second_measures_and_votes_are_read_at_the_same_depths() -> None:
     rng = np.random.default_rng(1)
     cross = rng.uniform(0.1, 0.5, (2, UNITS, 24, 6))
-    subsets = {"cross": cross, "self_a": np.ones((2, UNITS, 24)), "self_b": np.ones((2, UNITS, 6))}
+    subsets = {"cross": cross, "self_a": np.ones((2, UNITS, 24)), "self_b": np.ones((2, UNITS, 6)), "tokens": pack(TOKENS)}
     pair = Pair.from_subsets(Arrays(subsets, MADE, "sha"), "gap")
     assert pair.cells([7], [7]).value == pytest.approx(cross[1, :, at_depth(24)[7], at_depth(6)[7]].mean())
     shared = rng.uniform(size=(2, 6, 50))
-    found = Neighbourhoods.from_arrays(Arrays({"mutual_image": shared}, MADE, "sha"))
-    np.testing.assert_allclose(found.share, shared.mean(0)[at_depth(6)])
+    found = Neighbourhoods.from_arrays(Arrays({"mutual_image": shared, "tokens": pack(TOKENS)}, MADE, "sha"))
+    np.testing.assert_allclose(found.share, shared[:, at_depth(6)])
     vote = rng.integers(3, size=(2, 25, 50))
     label = np.arange(50) % 3
-    accuracy = Accuracy.from_arrays(Arrays({"vote": vote, "label": label, "probe": label, "probe_vote": label}, MADE, "sha"))
+    votes = {"vote": vote, "label": label, "probe": label, "probe_vote": label, "tokens": pack(TOKENS)}
+    accuracy = Accuracy.from_arrays(Arrays(votes, MADE, "sha"))
     assert accuracy.at("cls", 6).value == pytest.approx(100 * (vote[0, 13] == label).mean())
     assert accuracy.final("gap").value == pytest.approx(100 * (vote[1, 24] == label).mean())
 

@@ -8,7 +8,7 @@ import pytest
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.provenance import Provenance
 from harness.artifacts.store import Arrays
-from harness.artifacts.tables import TYPES, pack
+from harness.artifacts.tables import TOKENS, TYPES, pack
 from harness.evidence.estimate import bootstrap_counts
 from harness.evidence.neighbourhoods import Neighbourhoods
 from harness.evidence.pair import Pair
@@ -184,7 +184,13 @@ def cka_artifact(pair, names=None):
     dead[3 * 7 + 1] = 1  # attn.qkv of block 3
     columns = ("cross", "self_a", "self_b", "pixels_a", "pixels_b", "pixels")
     values = {name: np.asarray(getattr(pair, name), np.float32) for name in columns}
-    values |= {"dead_a": dead, "dead_b": np.zeros(84, np.uint8), "layers_a": pack(names), "layers_b": pack(names)}
+    values |= {
+        "dead_a": dead,
+        "dead_b": np.zeros(84, np.uint8),
+        "layers_a": pack(names),
+        "layers_b": pack(names),
+        "types": pack(TYPES),
+    }
     return Arrays(values, provenance(), "sha")
 
 
@@ -217,7 +223,7 @@ def similarity_artifact(seed=0):
     cross = rng.normal(size=(2, 16, 12, 12)).astype(np.float32)
     own_a, own_b = rng.uniform(2, 4, size=(2, 2, 16, 12)).astype(np.float32)
     shares = (rng.integers(0, 11, size=(2, 12, 50)) / 10).astype(np.float32)
-    values = {"cross": cross, "self_a": own_a, "self_b": own_b, "mutual_image": shares}
+    values = {"cross": cross, "self_a": own_a, "self_b": own_b, "mutual_image": shares, "tokens": pack(TOKENS)}
     return Arrays(values, provenance(), "sha")
 
 
@@ -231,6 +237,20 @@ def test_debiased_cka_by_token(token, index):
     assert (pair.same_depth().unit, pair.same_depth().n) == ("subsets", 16)
 
 
+def test_what_another_lacks_is_left_out_of_both():
+    pair = Pair.from_arrays(cka_artifact(some_pair()))
+    part = pair.like(replace(pair, types=("a", "b", "c", "d", "e", "f", "block")))
+    assert part.types == ("block",)
+    assert part.same_depth().draws == pytest.approx(pair.same_depth(types=["block"]).draws)
+    assert part.deconfounded().same_depth().value == pytest.approx(pair.deconfounded().same_depth(types=["block"]).value)
+    assert pair.like(pair) is pair
+
+    both = Neighbourhoods.from_arrays(similarity_artifact())
+    gap = replace(both, share=both.share[1:], tokens=("gap",))
+    assert both.like(gap).same_depth().value == pytest.approx(gap.same_depth().value) != both.same_depth().value
+    assert both.like(both) is both
+
+
 def test_mutual_neighbours_by_image():
     arrays = similarity_artifact()
     estimate = Neighbourhoods.from_arrays(arrays).same_depth(LO)
@@ -240,7 +260,7 @@ def test_mutual_neighbours_by_image():
     assert estimate.draws[11] == pytest.approx(np.repeat(share, counts[11]).mean())
     assert (estimate.unit, estimate.n) == ("images", 50)
     with pytest.raises(InvalidInput, match="12 blocks"):
-        Neighbourhoods(share[None], "digest")
+        Neighbourhoods(share[0], "digest")
 
 
 def test_the_sweep_against_a_loop():

@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from harness.artifacts import params
+from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput
-from harness.models.build import build, normaliser
+from harness.artifacts.params import Released
+from harness.models.build import build, normalisation, normaliser
 
 NAME = "vit_tiny_patch16_224"
 OPTIONS: dict[str, Any] = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 3, "num_heads": 2}
@@ -138,6 +141,18 @@ def test_positions_are_for_networks_that_have_some() -> None:
 def test_an_option_that_does_not_fit_is_refused_by_its_name(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match=next(iter(options))):
         tiny(**options)
+
+
+def test_weights_of_timm_are_normalised_as_they_were_trained_and_others_as_the_data_says() -> None:
+    data = params.load(ROOT / "params.yaml").of("laptop").data
+
+    def of(**weights: str) -> object:
+        return normalisation(Released.model_validate(weights), data)
+
+    assert of(timm="vit_base_patch16_224.augreg_in21k") == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert of(timm="vit_base_patch16_224.mae") == of(hub="owner/name") == of(file="mine.pth") == (data.mean, data.std)
+    with pytest.raises(InvalidInput, match=r"vit_base_patch16_224\.may[\s\S]*vit_base_patch16_224\.mae"):
+        of(timm="vit_base_patch16_224.may")
 
 
 def test_the_normaliser_takes_mean_and_std_by_channel() -> None:

@@ -126,8 +126,8 @@ def test_vit_base_has_84_layers_that_run_in_order() -> None:
 
 
 def test_a_network_without_blocks_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="seen: ResNet") as caught:
-        named_layers(timm.create_model("resnet18", num_classes=0))
+    with pytest.raises(InvalidInput, match="seen: VGG") as caught:
+        named_layers(timm.create_model("vgg11", num_classes=0))
     assert "a timm ViT with .blocks" in str(caught.value)
 
 

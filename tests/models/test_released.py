@@ -111,6 +111,19 @@ def test_flat_layouts_may_be_safetensors(tmp_path: Path, layout: str) -> None:
     assert torch.equal(outputs(target), outputs(network(1)))
 
 
+def test_a_resnet_is_loaded_without_the_projector_that_stands_for_its_classifier(tmp_path: Path) -> None:
+    source, target = (build("resnet10t", seed=seed) for seed in (1, 2))
+    parts = named(
+        "module.base_encoder.", source.state_dict() | {"fc.0.weight": torch.ones(3, 3), "fc.1.running_mean": torch.ones(3)}
+    )
+    path = write(tmp_path / "r-50.pth.tar", {"state_dict": parts})
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert not torch.equal(target(x), source(x))
+        released.load(described(path, "moco_v3"), target)
+        assert torch.equal(target(x), source(x))
+
+
 def test_half_precision_weights_are_taken_as_they_are(tmp_path: Path) -> None:
     path = write(tmp_path / "w.pth", {name: tensor.half() for name, tensor in SOURCE.items()})
     target = network(3)

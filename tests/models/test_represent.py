@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.artifacts.errors import InvalidInput
+from harness.artifacts.layout import Layout
 from harness.artifacts.tables import TYPES
 from harness.data.images import Images
 from harness.maths.hsic import centred_gram
@@ -34,8 +35,8 @@ def normalise() -> nn.Module:
     return normaliser([0.5, 0.4, 0.3], [0.2, 0.25, 0.3])
 
 
-def images(count: int = COUNT) -> Images:
-    pixels = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), np.uint8)
+def images(count: int = COUNT, size: int = 16) -> Images:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
     return Images(np.zeros(count, np.int64), 2, lambda index: pixels[index])
 
 
@@ -43,8 +44,8 @@ def joined(parts: list[Seen], name: str) -> np.ndarray:
     return np.concatenate([getattr(part, name) for part in parts])
 
 
-def inputs(normalise: nn.Module) -> Tensor:
-    return normalise(torch.from_numpy(images().read(np.arange(COUNT))).permute(0, 3, 1, 2).float() / 255)
+def inputs(normalise: nn.Module, size: int = 16) -> Tensor:
+    return normalise(torch.from_numpy(images(size=size).read(np.arange(COUNT))).permute(0, 3, 1, 2).float() / 255)
 
 
 @torch.inference_mode()
@@ -80,10 +81,45 @@ def test_features_are_timms_intermediates_and_the_final_norm(network: nn.Module,
     cls = torch.stack([prefix[:, 0] for _, prefix in blocks] + [final[:, 0]], 1)
     patches = torch.stack([patch.mean(1) for patch, _ in blocks] + [final[:, 1:].mean(1)], 1)
     features = joined(list(represent(network, normalise, images(), 16)), "features")
-    assert features.shape == (COUNT, 2, DEPTH + 1, WIDTH)
+    (layout,) = {part.layout for part in represent(network, normalise, images(), 16)}
+    assert layout == Layout(("cls", "gap"), (WIDTH,) * (DEPTH + 1))
+    assert features.shape == (COUNT, layout.columns)
     assert features.dtype == np.float16
-    np.testing.assert_allclose(features[:, 0], cls, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(features[:, 1], patches, rtol=1e-3, atol=1e-5)
+    for depth in range(DEPTH + 1):
+        np.testing.assert_allclose(features[:, layout.at("cls", depth)], cls[:, depth], rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(features[:, layout.at("gap", depth)], patches[:, depth], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "widths"),
+    [
+        ("resnet26", {}, [256] * 2 + [512] * 2 + [1024] * 2 + [2048] * 2 + [2048]),
+        ("convnext_atto", {"depths": (1, 2, 1, 1), "dims": (8, 16, 24, 32)}, [8, 16, 16, 24, 32, 32]),
+    ],
+)
+def test_convolutional_networks_give_their_blocks_pooled_maps(
+    name: str, options: dict[str, object], widths: list[int], normalise: nn.Module
+) -> None:
+    network = build(name, seed=1, **options)
+    # Statistics and scales that a trained network would have, lest all blocks pass on the same.
+    generator = torch.Generator().manual_seed(0)
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.weight.data.uniform_(0.5, 1.5, generator=generator)
+            part.running_mean.uniform_(-0.1, 0.1, generator=generator)
+    kept: list[Tensor] = []
+    layers = named_layers(network)
+    assert list(layers) == [f"{i}.block" for i in range(len(widths) - 1)]
+    with torch.inference_mode(), tapped(layers, lambda _name, output: kept.append(output.clone())):
+        handed_on = network(inputs(normalise, 32))
+    layout = Layout(("gap",), tuple(widths))
+    seen = list(represent(network, normalise, images(size=32), 16, minibatch=MINIBATCH))
+    assert {part.layout for part in seen} == {layout}
+    features, grams = joined(seen, "features"), joined(seen, "grams")
+    for depth, output in enumerate([*(output.mean((2, 3)) for output in kept), handed_on]):
+        np.testing.assert_allclose(features[:, layout.at("gap", depth)], output, rtol=2e-3, atol=1e-4)
+    oracle = centred_gram(kept[1].flatten(1).double().unflatten(0, (-1, MINIBATCH)), torch.float64).numpy()
+    np.testing.assert_allclose(grams[:, 1], oracle, rtol=0, atol=1e-5 * np.abs(oracle).max())
 
 
 @pytest.mark.parametrize("batch", [8, 24, 32, 40])

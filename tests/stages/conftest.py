@@ -80,8 +80,7 @@ TINY["profile"] = TINY["profiles"]["tiny"]
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """The tiny profile in an empty working folder, measured in this process, where a test can look in."""
+    """The tiny profile in an empty working folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     Path("params.yaml").write_text(yaml.safe_dump(TINY))
     return Place(params.load(Path("params.yaml")), "tiny")

@@ -9,6 +9,8 @@ import pytest
 from harness.__main__ import main
 from harness.artifacts import params
 from harness.artifacts.closure import ROOT
+from harness.artifacts.layout import Layout
+from harness.artifacts.tables import TOKENS
 from harness.stages import cost, extract, probe, sweep, weights
 from harness.stages.place import Place
 
@@ -44,7 +46,7 @@ def test_the_disk_that_it_says_is_what_a_bank_takes(tiny: Place) -> None:
     extract.run(tiny, "one")
     taken = tiny.path("banks", "one").stat().st_size
     # Beside the arrays there are the header and the layers' names.
-    assert 0 < taken - cost.bank_bytes(tiny.settings, 3, 16) < 5000
+    assert 0 < taken - cost.bank_bytes(tiny.settings, 22, Layout(TOKENS, (16,) * 4)) < 5000
 
 
 def test_the_paper_profile_is_counted(tiny: Place) -> None:
@@ -52,7 +54,7 @@ def test_the_paper_profile_is_counted(tiny: Place) -> None:
     each = cost.forwards(paper)
     assert each.bank == 1_281_167 + 50_000
     # 26 features of 768 half floats an image, twice: CLS and GAP after twelve blocks and the final norm.
-    assert cost.bank_bytes(paper, 12, 768) == pytest.approx(each.bank * 26 * 768 * 2, rel=0.001)
+    assert cost.bank_bytes(paper, 85, Layout(TOKENS, (768,) * 13)) == pytest.approx(each.bank * 26 * 768 * 2, rel=0.001)
 
 
 def test_it_is_printed_with_a_rate_measured_here(tiny: Place, capsys: pytest.CaptureFixture[str]) -> None:

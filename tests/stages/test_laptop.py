@@ -21,6 +21,7 @@ from torch import nn
 from harness.__main__ import main
 from harness.artifacts import params, store
 from harness.artifacts.closure import ROOT
+from harness.artifacts.layout import Layout
 from harness.artifacts.tables import AGREE, BANK, CKA, KNN, PROBE, TYPES
 from harness.data import images
 from harness.models.build import build, normaliser
@@ -126,7 +127,7 @@ def test_released_weights_are_fetched_measured_and_reported(
     data = place.settings.data
     with torch.inference_mode():
         tokens = source.forward_features(normaliser(data.mean, data.std)(pixels))
-    np.testing.assert_array_equal(bank["validation"][:32, 0, -1], tokens[:, 0].half().numpy())
+    np.testing.assert_array_equal(bank["validation"][:32, Layout.of(bank).at("cls", -1)], tokens[:, 0].half().numpy())
     # All methods saw the same images, and are three networks.
     cka = store.read_arrays(place.path("cka", "mae", "dino"), CKA)["cka"]
     assert cka.shape == (3 * len(TYPES),) * 2

@@ -14,7 +14,8 @@ import torch
 from harness.artifacts import store
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.tables import BANK, PROBE, unpack
+from harness.artifacts.layout import Layout
+from harness.artifacts.tables import BANK, PROBE, TOKENS, unpack
 from harness.stages import extract, probe, weights
 from harness.stages.place import Place
 
@@ -47,17 +48,23 @@ def test_the_bits_are_those_of_the_reported_probes(measured: store.Arrays) -> No
 
 
 def test_feature_sets_are_the_layers_that_their_names_say() -> None:
-    sets = {s.name: s for s in probe.feature_sets(12, (2, 3), 2)}
+    sets = {s.name: s for s in probe.feature_sets(Layout(TOKENS, (64,) * 13), (2, 3), 2)}
     assert len(sets) == 1 + 12 + 1 + 2 + 1 + 2
-    assert (sets["final"].token, sets["final"].layers, sets["final"].depth) == (0, (12,), 1)
+    assert (sets["final"].token, sets["final"].layers, sets["final"].depth) == ("cls", (12,), 1)
     assert sets["final+11"].layers == (11, 12)
     assert sets["all"].layers == (*range(11), 12)
     assert (sets["depth3"].layers, sets["depth3"].depth) == ((12,), 3)
-    assert (sets["gap"].token, sets["gap"].layers) == (1, (12,))
+    assert (sets["gap"].token, sets["gap"].layers) == ("gap", (12,))
     assert [(sets[f"projected{i}"].layers, sets[f"projected{i}"].projection) for i in (0, 1)] == [
         ((*range(11), 12), i) for i in (0, 1)
     ]
     assert {s.projection for s in sets.values()} == {None, 0, 1}
+
+
+def test_a_network_without_a_cls_token_is_probed_by_its_pooled_maps() -> None:
+    sets = {s.name: s for s in probe.feature_sets(Layout(("gap",), (8, 16, 16)), (2,), 1)}
+    assert list(sets) == ["final", "final+0", "final+1", "all", "depth2", "projected0"]
+    assert {s.token for s in sets.values()} == {"gap"}
 
 
 def test_labels_are_coded_by_what_came_before(measured: store.Arrays) -> None:
@@ -109,7 +116,7 @@ def test_a_projection_has_one_layers_width_and_all_layers_alike(tiny: Place, mon
 
     def projected(change: Any) -> torch.Tensor:
         arrays = {name: np.array(values) for name, values in bank.values.items()}
-        change(arrays["train"][:, 0, 1])
+        change(arrays["train"][:, Layout.of(bank).at("cls", 1)])
         store.write_arrays(tiny.path("banks", "one"), BANK, arrays, bank.provenance)
         fitted: list[torch.Tensor] = []
         monkeypatch.setattr(probe, "fit", lambda view, *rest, **more: fitted.append(view(0)) or fit(view, *rest, **more))
@@ -162,7 +169,7 @@ def test_without_views_it_is_the_features_of_the_bank_and_no_forward(tiny: Place
     monkeypatch.setattr(probe, "represent", None)
     probe.run(Place(tiny.params.model_copy(update={"profiles": {"tiny": chosen}}), "tiny"), "one")
     bank = store.read_arrays(tiny.path("banks", "one"), BANK)
-    np.testing.assert_array_equal(fitted[1], bank["train"][:100, 0, -1])
+    np.testing.assert_array_equal(fitted[1], bank["train"][:100, Layout.of(bank).at("cls", -1)])
 
 
 def test_views_are_of_the_images_that_the_bank_has(tiny: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +182,7 @@ def test_views_are_of_the_images_that_the_bank_has(tiny: Place, monkeypatch: pyt
     monkeypatch.setattr(probe, "fit", lambda view, *rest, **options: fitted.append(view(1)) or fit(view, *rest, **options))
     probe.run(tiny, "one")
     bank = store.read_arrays(tiny.path("banks", "one"), BANK)
-    np.testing.assert_array_equal(fitted[1], bank["train"][:, 0, -1])
+    np.testing.assert_array_equal(fitted[1], bank["train"][:, Layout.of(bank).at("cls", -1)])
 
 
 def test_configurations_that_diverge_are_undefined_and_too_few_that_do_not_are_refused(tiny: Place) -> None:

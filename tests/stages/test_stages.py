@@ -12,6 +12,7 @@ import torch
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.artifacts.layout import Layout
 from harness.artifacts.tables import BANK, CKA, CURVE, KNN, PIXELS, SIMILARITY, SWEEP, TYPES, unpack
 from harness.data import images as image_lists
 from harness.maths import cka
@@ -90,8 +91,10 @@ def test_the_bank_holds_grams_and_features_of_the_listed_images(tiny: Place) -> 
         )
     last, prefix = blocks[2]
     expected = np.stack([prefix[:, 0].numpy(), last.mean(1).numpy()], 1)
-    np.testing.assert_allclose(bank["validation"][:, :, 2], expected, rtol=2e-3, atol=2e-3)
-    np.testing.assert_allclose(bank["validation"][:, 0, 3], final[:, 0], rtol=2e-3, atol=2e-3)
+    layout = Layout.of(bank)
+    for i, token in enumerate(layout.tokens):
+        np.testing.assert_allclose(bank["validation"][:, layout.at(token, 2)], expected[:, i], rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(bank["validation"][:, layout.at("cls", 3)], final[:, 0], rtol=2e-3, atol=2e-3)
     assert bank["validation_label"].tolist() == source.label.tolist()
     names = unpack(bank["layers"])
     assert names == [f"{i}.{kind}" for i in range(3) for kind in TYPES] + ["pixels"]
@@ -130,11 +133,17 @@ def test_neighbours_are_shared_at_the_same_share_of_the_depth(tiny: Place) -> No
     """A network of five blocks of which each second is another's: they share all neighbours with those, and no others."""
     prepare(tiny, "one")
     bank = store.read_arrays(tiny.path("banks", "one"), BANK)
-    shallow = {"validation": np.array(bank["validation"])}
-    noise = np.random.default_rng(0).normal(size=shallow["validation"][:, :, :1].shape).astype(np.float16)
-    parts = [shallow["validation"][:, :, [i]] for i in range(4)]
-    deep = {"validation": np.concatenate([parts[0], noise, parts[1], -noise, parts[2], parts[3]], axis=2)}
-    x, y = (store.Arrays(values, bank.provenance, "") for values in (shallow, deep))
+    shallow = np.array(bank["validation"]).reshape(96, 2, 4, 16)
+    noise = np.random.default_rng(0).normal(size=shallow[:, :, :1].shape).astype(np.float16)
+    parts = [shallow[:, :, [i]] for i in range(4)]
+    deep = np.concatenate([parts[0], noise, parts[1], -noise, parts[2], parts[3]], axis=2)
+
+    def planted(features: np.ndarray) -> store.Arrays:
+        widths = np.full(features.shape[2], 16)
+        values = {"validation": features.reshape(96, -1), "tokens": bank["tokens"], "widths": widths}
+        return store.Arrays(values, bank.provenance, "")
+
+    x, y = planted(shallow), planted(deep)
     for one, other in ((x, y), (y, x)):
         shared = compare.second_opinions(one, other, 64, 5, 4)["mutual_image"]
         assert shared.shape == (2, 3, 64)
