@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -39,9 +41,25 @@ class Record:
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
+_COLUMNS = (
+    *("id", "source", "state", "provisional", "estimate", "low", "high", "margin", "n", "unit"),
+    *("where", "statement", "reading", "reason"),
+)
+
+
 def write(path: Path, records: Iterable[Record]) -> None:
-    """Write the records as JSON, sorted by source and id, whole or not at all."""
+    """Write the records as JSON, sorted by source and id, whole or not at all; as a table where the path ends in .csv.
+
+    The table has no provenance and no instrument, and is not read back.
+    """
     rows = [asdict(record) for record in sorted(records, key=lambda r: (r.source, r.id))]
+    if path.suffix == ".csv":
+        out = io.StringIO()
+        table = csv.DictWriter(out, _COLUMNS, extrasaction="ignore", lineterminator="\n")
+        table.writeheader()
+        table.writerows(row | dict(zip(("low", "high"), row["interval"] or (None, None), strict=True)) for row in rows)
+        write_bytes(path, out.getvalue().encode())
+        return
     write_bytes(path, (json.dumps(rows, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
 
 
