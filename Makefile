@@ -13,15 +13,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
-# Measure what has changed, then decide every claim.
+# Measure what has changed, then decide every claim, and put all of it on a page, whatever was decided.
 verify: setup
-	dvc repro
-	pytest claims --verdicts artifacts/verdicts.json
+	dvc repro $(AGAIN)
+	pytest claims --verdicts artifacts/verdicts.json; decided=$$?; python -m harness page && exit $$decided
 
 # Measure everything again, pre-training included.
-reproduce: setup
-	dvc repro --force
-	pytest claims --verdicts artifacts/verdicts.json
+reproduce:
+	$(MAKE) verify AGAIN=--force
 
 # The authors' own weights on ten classes of photographs: fetched, measured, decided. params.yaml then says `profile: *laptop`.
 laptop: setup
@@ -29,7 +28,8 @@ laptop: setup
 	python -m harness cost --profile laptop
 	sed -i.bak 's/^profile: .*/profile: *laptop/' params.yaml && rm params.yaml.bak
 	dvc repro
-	pytest claims --source laptop
+	pytest claims --source laptop --verdicts artifacts/laptop/verdicts.json; decided=$$?; \
+		python -m harness page artifacts/laptop/verdicts.json && exit $$decided
 
 test: setup
 	pytest -q -n auto tests

@@ -27,9 +27,9 @@ STAGES = {
     "report": ("harness.stages.report", "run", ()),
 }
 # What is called like a stage and makes no artifact.
-COMMANDS = {"cost": ("harness.stages.cost", "run", ())}
+COMMANDS = {"cost": ("harness.stages.cost", "run", ()), "page": ("harness.page.page", "run", ("verdicts",))}
 # Stages without torch have no device.
-_TORCHLESS = ("agree", "check", "compare", "references", "report")
+_TORCHLESS = ("agree", "check", "compare", "page", "references", "report")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.stage == "diff":
             return _diff(options.verdicts)
-        if options.verdicts:
+        if options.verdicts and options.stage != "page":
             seen = " ".join(options.verdicts)
             raise InvalidInput("command line", field=options.stage, seen=seen, expected="options only, such as --model NAME")
         _run(options)
@@ -109,10 +109,10 @@ def _device() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m harness",
-        description="Run one stage (dvc repro runs all), or: fetch files, say a cost, compare verdicts.",
+        description="Run one stage (dvc repro runs all), or: fetch files, say a cost, compare verdicts, write a page of all.",
     )
     parser.add_argument("stage", choices=[*STAGES, *COMMANDS, "fetch", "diff"])
-    parser.add_argument("verdicts", nargs="*", help="diff: two verdict files or git revisions")
+    parser.add_argument("verdicts", nargs="*", help="diff: two verdict files or git revisions; page: verdict files")
     parser.add_argument("--profile", help="a profile of params.yaml; without it the one named there")
     parser.add_argument("--model")
     parser.add_argument("--kind", help="banks or probes: which of the references' artifacts")

@@ -32,7 +32,8 @@ def test_commands_parse(page: str) -> None:
 @pytest.mark.parametrize("page", TEXT)
 def test_files_and_folders_are_there(page: str) -> None:
     named = re.findall(r"[(`]((?:harness|tests|claims|docs|artifacts)/[\w./-]+\w/?)[)`]", TEXT[page])
-    missing = [name for name in named if not (ROOT / name).exists()]
+    # The page is what the user writes.
+    missing = [name for name in named if not (ROOT / name).exists() and not name.endswith("index.html")]
     assert missing == []
 
 

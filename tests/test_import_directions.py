@@ -27,6 +27,7 @@ ALLOWED = {
         "harness.training",
         "harness.stages",
     },
+    "harness/page": {"harness.artifacts", "harness.evidence", "harness.page", "harness.stages.place"},
     "claims": {"harness.artifacts", "harness.evidence", "claims"},
 }
 

@@ -1,0 +1,263 @@
+"""The figures of a profile's page, on the paper's axes, as inline SVG that takes the page's own colours."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from harness.artifacts import store
+from harness.artifacts.errors import MissingArtifact
+from harness.artifacts.layout import types_of
+from harness.artifacts.tables import CKA, CURVE, KNN, PIXELS, PROBE, SWEEP, TOKENS, unpack
+from harness.evidence.probes import MeasuredProbes, ProbeAccuracy, difference
+from harness.stages.place import Place
+
+# Okabe and Ito's colours, which the colour-blind tell apart, for methods in the order of the parameters.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+GREY = "#808080"
+# Which probes are shown, and what a claim calls them.
+PROBED = {
+    "pair": "and the best other block",
+    "wide": "joined to itself",
+    "all": "all blocks",
+    "projected": "all blocks, projected",
+    "depth2": "depth 2",
+    "depth3": "depth 3",
+    "depth4": "depth 4",
+    "depth5": "depth 5",
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure of the page. svg: empty where it could not be drawn, and missing says why and what would make it."""
+
+    where: str
+    title: str
+    caption: str
+    svg: str = ""
+    missing: str = ""
+
+
+def all_figures(place: Place) -> list[Shown]:
+    """Every figure in the paper's order. Raises InvalidInput for a broken artifact; what is missing is told in its place."""
+    return list(_drawn(place))
+
+
+def _drawn(place: Place) -> Iterator[Shown]:
+    for where, title, caption, draw in (
+        ("Fig. 1", "CKA of all layers", "Layers by type, of each its blocks in order. One colour scale.", _maps),
+        ("Fig. 2", "CKA at the same depth, by layer type", "Of the first run of each method.", _types),
+        (
+            "Fig. 4",
+            "20-NN accuracy by block",
+            "Thin lines are further runs of a method; the last point is the final norm.",
+            _knn,
+        ),
+        (
+            "Fig. 5, 6, Table 1",
+            "What probes gain over a linear one on the final CLS token",
+            "Points, with 95 % intervals.",
+            _probes,
+        ),
+        ("Fig. A1", "CKA by minibatch size and by number of images", "Mean over layers, with their range.", _sweep),
+        ("Protocol", "20-NN accuracy during pre-training", "Final CLS token, on training images that were held back.", _curves),
+    ):
+        try:
+            with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif", "font.size": 8}):
+                shown = Shown(where, title, caption, svg=_svg(*draw(place), title))
+        except MissingArtifact as error:
+            shown = Shown(where, title, caption, missing=str(error))
+        yield shown
+
+
+def _maps(place: Place) -> tuple[Figure, str]:
+    trained = _methods(place)
+    pairs = [(a, b) for i, a in enumerate(trained) for b in trained[i + 1 :]][:3]
+    known = place.params.at(place.profile)
+    pairs += [(trained[0], run) for run in known if place.params.model(run).replicate_of == trained[0]][:1] if trained else []
+    untrained = [model for model in place.settings.references if place.params.model(model).family == "random"]
+    pairs += [(untrained[0], untrained[1])] if len(untrained) > 1 else []
+    figure = Figure(figsize=(2.6 * len(pairs) + 0.6, 3.0), layout="constrained")
+    axes = figure.subplots(1, len(pairs), squeeze=False)[0]
+    said = []
+    for axis, (a, b) in zip(axes, pairs, strict=True):
+        matrix, types = _matrix(place, a, b)
+        image = axis.imshow(matrix, origin="lower", vmin=0, vmax=1, cmap="magma", interpolation="nearest")
+        rows, columns = ([n / len(types) * (i + 0.5) - 0.5 for i in range(len(types))] for n in matrix.shape)
+        axis.set(title=f"{a}, {b}", xticks=columns, yticks=rows)
+        axis.set_xticklabels(types, rotation=90, fontsize=6)
+        axis.set_yticklabels(types if axis is axes[0] else [], fontsize=6)
+        said.append(f"{a} and {b}: mean {np.nanmean(matrix):.2f}")
+    figure.colorbar(image, ax=list(axes), shrink=0.7, label="CKA")
+    return figure, "; ".join(said)
+
+
+def _types(place: Place) -> tuple[Figure, str]:
+    trained = _methods(place)
+    pairs = [(a, b) for i, a in enumerate(trained) for b in trained[i + 1 :]][:3]
+    figure = Figure(figsize=(2.9 * max(len(pairs), 1), 2.7), layout="constrained")
+    axes = figure.subplots(1, max(len(pairs), 1), squeeze=False, sharey=True)[0]
+    said = []
+    for axis, (a, b) in zip(axes, pairs, strict=False):
+        matrix, types = _matrix(place, a, b)
+        for i, kind in enumerate(types):
+            cells = np.split(np.split(matrix, len(types))[i], len(types), axis=1)[i]
+            values = [row[round(j * (len(row) - 1) / max(len(cells) - 1, 1))] for j, row in enumerate(cells)]
+            axis.plot(values, label=kind, color=mpl.colormaps["viridis"](i / max(len(types) - 1, 1)), linewidth=1.4)
+            said.append(f"{a} and {b}, {kind}: {np.nanmean(values):.2f}")
+        axis.set(title=f"{a}, {b}", xlabel="block", ylim=(0, 1))
+    axes[0].set_ylabel("CKA")
+    axes[-1].legend(fontsize=6)
+    return figure, "; ".join(said)
+
+
+def _knn(place: Place) -> tuple[Figure, str]:
+    pixels = store.read_arrays(place.path("pixels"), PIXELS)
+    level = 100 * float((pixels["vote"] == pixels["label"]).mean())
+    figure = Figure(figsize=(7.4, 3.0), layout="constrained")
+    axes, said = figure.subplots(1, 2, sharey=True), [f"raw pixels: {level:.1f} %"]
+    for model, colour, style, width in _styles(place):
+        arrays = store.read_arrays(place.path("knn", model), KNN)
+        for axis, token in zip(axes, TOKENS, strict=True):
+            if token not in unpack(arrays["tokens"]):
+                continue
+            right = 100 * (arrays["vote"][unpack(arrays["tokens"]).index(token)] == arrays["label"]).mean(1)
+            label = model if width > 1 else None
+            axis.plot(np.linspace(0, 1, len(right)), right, style, color=colour, linewidth=width, label=label)
+            said.append(f"{model}, {token.upper()}: {right[-1]:.1f} %")
+    for axis, token in zip(axes, TOKENS, strict=True):
+        axis.axhline(level, color=GREY, linewidth=0.8, linestyle=":")
+        axis.annotate("raw pixels", (0, level), fontsize=6, va="bottom")
+        axis.set(title=f"{token.upper()} features", xlabel="share of the depth", ylim=(0, 100))
+    axes[0].set_ylabel("top-1 %")
+    axes[1].legend(fontsize=6)
+    return figure, "; ".join(said)
+
+
+def _probes(place: Place) -> tuple[Figure, str]:
+    models = _methods(place)
+    of = {m: ProbeAccuracy.from_arrays(store.read_arrays(place.path("probes", m), PROBE), m) for m in models}
+    probes, said = MeasuredProbes(of.__getitem__), []
+    figure = Figure(figsize=(7.4, 0.34 * len(PROBED) * max(len(models), 1) ** 0.5 + 0.8), layout="constrained")
+    axis = figure.subplots()
+    for i, (model, colour) in enumerate(zip(models, COLOURS, strict=False)):
+        final = of[model].estimate("final").value
+        for row, features in enumerate(PROBED):
+            if not any(name.startswith(features) for name in [*of[model].right, "pair", "wide"]):
+                continue
+            gain = difference(probes, (model, features), (model, "final"))
+            low, high = gain.interval()
+            y = row + 0.22 * (i - (len(models) - 1) / 2)
+            label = f"{model} (final {final:.1f} %)" if row == 0 else None
+            axis.plot([low, high], [y, y], color=colour, linewidth=1.6)
+            axis.plot([gain.value], [y], "o", color=colour, markersize=4, label=label)
+            said.append(f"{model}, {PROBED[features]}: {gain.value:+.1f}")
+    axis.axvline(0, color=GREY, linewidth=0.8)
+    axis.set(yticks=range(len(PROBED)), xlabel="percentage points over the final CLS token alone")
+    axis.set_yticklabels(list(PROBED.values()))
+    axis.invert_yaxis()
+    axis.legend(fontsize=6)
+    return figure, "; ".join(said)
+
+
+def _sweep(place: Place) -> tuple[Figure, str]:
+    arrays = store.read_arrays(place.path("sweep"), SWEEP)
+    figure = Figure(figsize=(7.4, 2.6), layout="constrained")
+    axes, said = figure.subplots(1, 2, sharey=True), []
+    for axis, sizes, names in (
+        (axes[0], arrays["minibatches"], {"batch": "unbiased HSIC", "biased": "biased HSIC"}),
+        (axes[1], arrays["images"], {"count": "unbiased HSIC"}),
+    ):
+        for (name, label), colour in zip(names.items(), COLOURS, strict=False):
+            values = arrays[name].mean(0)
+            axis.fill_between(sizes, values.min(1), values.max(1), color=colour, alpha=0.2, linewidth=0)
+            axis.plot(sizes, values.mean(1), "o-", color=colour, markersize=3, label=label)
+            said.append(f"{label}: {values.mean(1)[0]:.3f} at {sizes[0]}, {values.mean(1)[-1]:.3f} at {sizes[-1]}")
+        axis.set_xscale("log", base=2)
+        axis.set(xticks=sizes, ylim=(0, 1))
+        axis.set_xticklabels(sizes)
+        axis.minorticks_off()
+    axes[0].set(xlabel="images in a minibatch", ylabel="CKA")
+    axes[1].set(xlabel="images in all")
+    axes[0].legend(fontsize=6)
+    return figure, "; ".join(said)
+
+
+def _curves(place: Place) -> tuple[Figure, str]:
+    figure, said = Figure(figsize=(7.4, 2.6), layout="constrained"), []
+    axis = figure.subplots()
+    for model, colour, style, width in _styles(place):
+        rows = store.read_table(place.path("curves", model, ending=".json"), CURVE).rows
+        if not len(rows):
+            continue
+        axis.plot(rows.epoch, 100 * rows.knn_cls, style, color=colour, linewidth=width, label=model if width > 1 else None)
+        said.append(f"{model}: {100 * rows.knn_cls.iloc[-1]:.1f} % after {rows.epoch.iloc[-1]} epochs")
+    if not said:
+        raise MissingArtifact(
+            place.path("curves", ending=""), "nothing was trained here", next_step="released weights have none"
+        )
+    axis.set(xlabel="epoch", ylabel="top-1 %")
+    axis.legend(fontsize=6)
+    return figure, "; ".join(said)
+
+
+def _methods(place: Place) -> list[str]:
+    """The first run of each method of the paper that the profile measures."""
+    known = {model: place.params.model(model) for model in place.settings.references}
+    return [model for model, entry in known.items() if entry.family in ("je", "rec") and entry.replicate_of is None]
+
+
+def _styles(place: Place) -> Iterator[tuple[str, str, str, float]]:
+    """Every model of the profile with its colour, line style and width: one colour a method, its first run the widest."""
+    methods = _methods(place)
+    others = [m for m in place.params.at(place.profile) if place.params.model(m).family not in ("je", "rec", "random")]
+    colours = dict(zip([*methods, *others], COLOURS, strict=False))
+    for model in place.params.at(place.profile):
+        entry = place.params.model(model)
+        if entry.family == "random":
+            yield model, GREY, "--", 1.2
+        else:
+            first = entry.replicate_of is None
+            yield model, colours.get(entry.replicate_of or model, GREY), "-", 1.8 if first else 0.7
+
+
+def _matrix(place: Place, a: str, b: str) -> tuple[NDArray[np.float64], list[str]]:
+    """CKA of all layers of both, type by type and of each its blocks, a's in the rows; and the types."""
+    for one, other, turn in ((a, b, False), (b, a, True)):
+        path = place.path("cka", one, other)
+        if path.is_file():
+            arrays = store.read_arrays(path, CKA)
+            matrix = np.array(arrays["cka"], np.float64)
+            orders = [_by_type(unpack(arrays[name])) for name in ("layers_a", "layers_b")]
+            matrix = matrix[np.ix_(*orders)]
+            return (matrix.T if turn else matrix), unpack(arrays["types"])
+    raise MissingArtifact(place.path("cka", a, b), f"CKA of {a} and {b}", next_step="run dvc repro")
+
+
+def _by_type(layers: Sequence[str]) -> list[int]:
+    types = types_of(layers)
+    return [i for kind in types for i, name in enumerate(layers) if name.split(".", 1)[1] == kind]
+
+
+def _svg(figure: Figure, said: str, title: str) -> str:
+    """The figure for a page of any background: its black is the page's ink, and its ids are its own."""
+    out = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(out, format="svg", transparent=True, metadata=nothing)
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = text.replace("#000000", "currentColor")
+    # Matplotlib numbers some ids by itself, alike in every figure.
+    own = re.sub(r"\W+", "-", title.lower())
+    text = re.sub(r'\bid="', f'id="{own}-', text)
+    text = re.sub(r'(href="#|url\(#)', rf"\g<1>{own}-", text)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(f"{title}. {said}")}" ', 1)

@@ -1,0 +1,99 @@
+"""The page: everything that a profile measured and what was decided from it, in one file that needs nothing else."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import jinja2
+
+from harness.artifacts import files, store
+from harness.artifacts.errors import MissingArtifact
+from harness.artifacts.params import Released
+from harness.artifacts.tables import KNN, unpack
+from harness.evidence import record, show, summary
+from harness.evidence.diff import VERDICTS
+from harness.evidence.record import Record
+from harness.page.figures import all_figures
+from harness.stages.place import Place
+
+_TEMPLATE = Path(__file__).with_name("page.html.jinja")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of the models' table. accuracies: 20-NN of each final token and of the linear probe, in percent; "-" where none."""
+
+    name: str
+    family: str
+    weights: str
+    accuracies: dict[str, str]
+    kin: str
+
+
+def run(place: Place, verdicts: Sequence[str] = (), *, say: Callable[[str], None] = print) -> None:
+    """Write artifacts/<profile>/index.html from the profile's artifacts and verdict files, by default that of `make verify`.
+
+    What is missing is said in its place. Raises InvalidInput for a broken artifact or verdict file.
+    """
+    path = place.path("index", ending=".html")
+    files.write_bytes(path, page(place, verdicts or [VERDICTS]).encode())
+    say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+def page(place: Place, verdicts: Sequence[str]) -> str:
+    """The whole page as HTML."""
+    records, missing = _records(place, verdicts)
+    claims = sorted(records, key=summary.order)
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["row"] = show.row
+    template = environment.from_string(_TEMPLATE.read_text())
+    return template.render(
+        profile=place.profile,
+        groups=[(heading, list(group)) for heading, group in groupby(claims, lambda one: summary.heading(one.where))],
+        counts=[(state, count) for state in show.STATES if (count := Counter(one.state for one in claims)[state])],
+        ranges=summary.ranges(claims),
+        figures=all_figures(place),
+        models=[_model(place, name, records) for name in place.params.at(place.profile)],
+        errata=tomllib.loads(Path("claims/errata.toml").read_text())["erratum"] if Path("claims/errata.toml").is_file() else [],
+        missing=missing,
+        read=sorted({(path, sha) for one in records for path, sha in one.provenance.get("artifacts", {}).items()}),
+    )
+
+
+def _records(place: Place, verdicts: Sequence[str]) -> tuple[list[Record], str]:
+    """The verdicts about this profile and about the printed numbers; or none, and how to get them."""
+    try:
+        known = [one for path in verdicts for one in record.read(Path(path))]
+    except MissingArtifact as error:
+        return [], str(error)
+    kept = [one for one in known if one.source in (place.profile, "published")]
+    step = f"pytest claims --source {place.profile} --verdicts {VERDICTS}"
+    return kept, "" if kept else f"{', '.join(verdicts)}: no verdicts about {place.profile}\n  next: {step}"
+
+
+def _model(place: Place, name: str, records: Sequence[Record]) -> Model:
+    entry, weights = place.params.model(name), place.params.weights(name, place.profile)
+    if isinstance(weights, Released):
+        told = weights.url or weights.file
+    else:
+        told = ", ".join(
+            f"{key} {value}" for key, value in weights.model_dump().items() if key in ("objective", "epochs", "seed")
+        )
+    family = f"{entry.family or 'none'}{f', another run of {entry.replicate_of}' if entry.replicate_of else ''}"
+    kin = next((one.state for one in records if one.id == f"{name}/family"), "-")
+    return Model(name, family, told, _accuracies(place, name), kin)
+
+
+def _accuracies(place: Place, name: str) -> dict[str, str]:
+    try:
+        arrays = store.read_arrays(place.path("knn", name), KNN)
+    except MissingArtifact:
+        return dict.fromkeys(("cls", "gap", "probe"), "not measured")
+    label, tokens = arrays["label"], unpack(arrays["tokens"])
+    found = {token: f"{100 * (arrays['vote'][i, -1] == label).mean():.1f}" for i, token in enumerate(tokens)}
+    return {"cls": "-"} | found | {"probe": f"{100 * (arrays['probe'] == label).mean():.1f}"}

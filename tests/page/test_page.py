@@ -1,0 +1,132 @@
+"""The page of the project's own profile: whole, readable by machine and ear, and honest about what is missing."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from harness.__main__ import main
+from harness.artifacts import params
+from harness.artifacts.closure import ROOT
+from harness.evidence import record
+from harness.evidence.record import Record
+from harness.page.page import page
+from harness.stages.place import Place
+
+VOID = {"meta", "input", "link", "br", "hr", "img", "path", "use", "rect"}
+
+
+class Parsed(HTMLParser):
+    """Tags that are open, ids, and the text and labels that are there."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def place() -> Place:
+    return Place(params.load(ROOT / "params.yaml"), "embedded")
+
+
+@pytest.fixture(scope="module")
+def html(place: Place) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        return page(place, ["artifacts/verdicts.json"])
+
+
+def test_every_tag_is_closed_and_every_id_is_there_once(html: str) -> None:
+    parsed = Parsed(html)
+    assert parsed.open == []
+    ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = {a["href"][1:] for a in parsed.of("a") if a["href"]} | set(re.findall(r"(?:href=\"#|url\(#)([^\")]+)", html))
+    assert targets <= set(ids)
+
+
+def test_it_needs_nothing_else_and_is_small(html: str) -> None:
+    used = re.findall(r"(?:src|href)=\"(?!#|data:)([^\"]+)", html)
+    assert used == []
+    assert len(html.encode()) < 8e6
+
+
+def test_every_figure_is_drawn_and_says_its_numbers(html: str) -> None:
+    parsed = Parsed(html)
+    labels = [svg["aria-label"] or "" for svg in parsed.of("svg")]
+    assert len(labels) == len(parsed.of("figure")) == len(parsed.of("figcaption")) == 6
+    assert all(svg["role"] == "img" for svg in parsed.of("svg"))
+    assert all(re.search(r"\d", label) for label in labels)
+    assert [p for p in parsed.of("p") if p.get("class") == "missing"] == []
+    # Text takes the page's colour, dark or light.
+    assert "#000000" not in html
+
+
+def test_every_verdict_is_there_under_its_figure(html: str) -> None:
+    known = record.read(ROOT / "artifacts" / "verdicts.json")
+    parsed = Parsed(html)
+    assert sorted(row["data-state"] or "" for row in parsed.of("tr") if "data-state" in row) == sorted(r.state for r in known)
+    text = "".join(parsed.text)
+    for one in known:
+        assert one.id in text
+        assert one.statement in text
+    headings = [body["data-heading"] for body in parsed.of("tbody") if "data-heading" in body]
+    assert len(headings) == len(set(headings))
+    # The boxes and the choice that filter are of what there is.
+    assert {box["value"] for box in parsed.of("input")} == {one.state for one in known}
+    assert len(parsed.of("option")) == len(headings) + 1
+
+
+def test_names_and_reasons_are_text_whatever_is_in_them(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    evil = Record("<b>x</b>/family", "embedded", "NEITHER", "<script>alert(1)</script>", "Kinship", "a & b", "<img src=x>", 0.1)
+    record.write(tmp_path / "v.json", [evil])
+    html = page(place, [str(tmp_path / "v.json")])
+    parsed = Parsed(html)
+    assert len(parsed.of("script")) == 1
+    assert parsed.of("img") == []
+    assert "<script>alert(1)</script>" in "".join(parsed.text)
+
+
+def test_a_page_of_half_the_artifacts_opens_and_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in ("knn", "curves"):
+        shutil.copytree(ROOT / "artifacts" / "embedded" / kind, tmp_path / "artifacts" / "embedded" / kind)
+    for name in ("params.yaml", "artifacts/embedded/pixels.safetensors"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert main(["page"]) == 0
+    assert capsys.readouterr().out.startswith("artifacts/embedded/index.html: ")
+    parsed = Parsed(Path("artifacts/embedded/index.html").read_text())
+    assert len(parsed.of("svg")) == 2
+    text = "".join(parsed.text)
+    assert text.count("next: ") == 5
+    assert "pytest claims --verdicts artifacts/verdicts.json" in text
+    assert "run dvc repro" in text
