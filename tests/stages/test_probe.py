@@ -182,7 +182,8 @@ def test_views_are_of_the_images_that_the_bank_has(tiny: Place, monkeypatch: pyt
     monkeypatch.setattr(probe, "fit", lambda view, *rest, **options: fitted.append(view(1)) or fit(view, *rest, **options))
     probe.run(tiny, "one")
     bank = store.read_arrays(tiny.path("banks", "one"), BANK)
-    np.testing.assert_array_equal(fitted[1], bank["train"][:, Layout.of(bank).at("cls", -1)])
+    # To rounding: views are forwarded on one thread, whatever the bank was.
+    np.testing.assert_allclose(fitted[1], bank["train"][:, Layout.of(bank).at("cls", -1)], rtol=2e-3, atol=2e-3)
 
 
 def test_configurations_that_diverge_are_undefined_and_too_few_that_do_not_are_refused(tiny: Place) -> None:
