@@ -20,7 +20,7 @@ def save(path: Path, network: nn.Module, provenance: Provenance, precision: str 
     Raises InvalidInput on a weight that is beyond the precision.
     """
     kept = getattr(torch, precision)
-    tensors = {name: _at(value, kept).detach().cpu().numpy() for name, value in network.state_dict().items()}
+    tensors = {name: _kept(value, kept).detach().cpu().numpy() for name, value in network.state_dict().items()}
     return store.write_arrays(path, checkpoint(tensors), tensors, provenance)
 
 
@@ -30,16 +30,17 @@ def load(path: Path, network: nn.Module, precision: str = "float16") -> store.Ar
     Raises MissingArtifact, and InvalidInput for a damaged file, and one of another precision or architecture.
     """
     kept = getattr(torch, precision)
-    expected = {name: torch.empty_like(_at(value, kept)).cpu().numpy() for name, value in network.state_dict().items()}
+    state = network.state_dict()
+    expected = {name: torch.empty_like(_kept(value, kept)).cpu().numpy() for name, value in state.items()}
     arrays = store.read_arrays(path, checkpoint(expected))
     for name, array in expected.items():
         if arrays[name].shape != array.shape:
             raise InvalidInput(path, field=name, seen=arrays[name].shape, expected=array.shape, next_step=store.REBUILD)
-    tensors = {name: _at(torch.from_numpy(np.array(arrays[name])), torch.float32) for name in expected}
-    network.load_state_dict(tensors, strict=True)
+    tensors = {name: _kept(torch.from_numpy(np.array(arrays[name])), torch.float32) for name in expected}
+    network.load_state_dict({name: tensor.reshape(state[name].shape) for name, tensor in tensors.items()}, strict=True)
     return arrays
 
 
-def _at(value: Tensor, precision: torch.dtype) -> Tensor:
-    """A weight at a precision; a count, such as a BatchNorm's of its batches, as it is."""
-    return value.to(precision) if value.is_floating_point() else value
+def _kept(value: Tensor, precision: torch.dtype) -> Tensor:
+    """A weight at a precision; a count, such as a BatchNorm's of its batches, as it is, but in an array of one."""
+    return torch.atleast_1d(value.to(precision) if value.is_floating_point() else value)
