@@ -151,13 +151,15 @@ def kinship(params: Params, reading: Reading, model: str) -> Callable[[Measure],
 
     another = next((run for run in panel.untrained if run != model), model)
 
-    def shared(measure: Measure) -> Measure:
-        def narrowed(a: str, b: str) -> SameDepth:
-            return measure(a, b).like(measure(model, another))
+    def kin(measure: Measure) -> Kinship:
+        own = measure(model, another)
 
-        return narrowed
+        def shared(a: str, b: str) -> SameDepth:
+            return measure(a, b).like(own)
 
-    return lambda measure: Kinship(shared(measure), je, rec, panel.untrained, values(shared(measure)))
+        return Kinship(shared, je, rec, panel.untrained, values(shared))
+
+    return kin
 
 
 @pytest.fixture

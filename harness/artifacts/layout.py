@@ -68,3 +68,8 @@ def types_of(layers: Sequence[str]) -> tuple[str, ...]:
         seen = f"{len(layers)} layers, {layers[0]} to {layers[-1]}" if layers else "none"
         raise InvalidInput("layers", field="names", seen=seen, expected=f"blocks of {', '.join(TYPES)}, each whole")
     return types
+
+
+def of_type(layers: Sequence[str], kind: str) -> list[int]:
+    """Where the layers of one type stand among names "<block>.<type>", block by block."""
+    return [i for i, name in enumerate(layers) if name.partition(".")[2] == kind]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from harness.evidence.claim import Claim, claim
+from harness.evidence.claim import Claimed, claim
 from harness.evidence.decide import Decision
 
 Second = Literal["deconfounded", "mutual", "cls", "gap"]
@@ -24,7 +24,7 @@ def again(test: Callable[..., Any], measure: Second, *, margin: float | None = N
 
     margin: the claim's own by default; another measure has another scale, on which 0 asks for the direction alone.
     """
-    first: Claim = test.claim  # type: ignore[attr-defined]
+    first = cast(Claimed, test).claim
 
     def second(**fixtures: Any) -> Decision | Sequence[Decision]:
         answer: Decision | Sequence[Decision] = test(cka=fixtures.pop(measure), **fixtures)
@@ -33,7 +33,7 @@ def again(test: Callable[..., Any], measure: Second, *, margin: float | None = N
     # pytest asks the signature which fixtures to give.
     signature = inspect.signature(test)
     renamed = [p.replace(name=measure) if p.name == "cka" else p for p in signature.parameters.values()]
-    second.__signature__ = signature.replace(parameters=renamed)  # type: ignore[attr-defined]
+    cast(Any, second).__signature__ = signature.replace(parameters=renamed)
     second.__name__, second.__module__ = f"{test.__name__}_{measure}", test.__module__
     return claim(
         f"{first.id}/{measure}",

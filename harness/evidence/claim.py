@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, get_args
 
 import pytest
 
@@ -50,6 +50,12 @@ class Claim:
     blocks: tuple[int, ...] = BLOCKS
 
 
+class Claimed(Protocol):
+    """A test function that `claim` has marked."""
+
+    claim: Claim
+
+
 def claim(
     id: str,
     *,
@@ -86,7 +92,7 @@ def claim(
 
     def mark(test: Test) -> Test:
         marked: Test = pytest.mark.usefixtures("source", "panel")(test)
-        marked.claim = stated  # type: ignore[attr-defined]
+        cast(Claimed, marked).claim = stated
         return marked
 
     return mark

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.artifacts.layout import of_type
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TYPES, unpack
 from harness.evidence.depth import at_depth, blocks_of
@@ -95,8 +96,8 @@ class Pair:
         a, b = (at_depth(blocks) for blocks in blocks_of(arrays))
         types = unpack(arrays["types"])
         dead_a, dead_b = (
-            np.stack([arrays[f"dead_{side}"][[names_of.index(f"{block}.{kind}") for block in chosen]] for kind in types]) != 0
-            for side, chosen, names_of in (("a", a, unpack(arrays["layers_a"])), ("b", b, unpack(arrays["layers_b"])))
+            np.stack([arrays[f"dead_{side}"][of_type(layers, kind)][chosen] for kind in types]) != 0
+            for side, chosen, layers in (("a", a, unpack(arrays["layers_a"])), ("b", b, unpack(arrays["layers_b"])))
         )
         pair = cls(
             _wide(arrays, "cross")[:, :, a][..., b],

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -337,14 +337,17 @@ def _claim(function: object) -> Claim | None:
     return stated if isinstance(stated, Claim) else None
 
 
+def _parameter(item: pytest.Item, name: str) -> str:
+    return str(cast(pytest.Function, item).callspec.params[name])
+
+
 def _source(item: pytest.Item) -> str:
-    source: str = item.callspec.params["source"]  # type: ignore[attr-defined]
-    return source
+    return _parameter(item, "source")
 
 
 def _id(item: pytest.Item, stated: Claim) -> str:
     """The claim's id, behind the name of the model that it is about."""
-    return f"{item.callspec.params['model']}/{stated.id}" if stated.about == "model" else stated.id  # type: ignore[attr-defined]
+    return f"{_parameter(item, 'model')}/{stated.id}" if stated.about == "model" else stated.id
 
 
 def _check(session: pytest.Session, desk: _Desk, items: Sequence[pytest.Item]) -> None:

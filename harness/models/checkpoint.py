@@ -31,7 +31,7 @@ def load(path: Path, network: nn.Module, precision: str = "float16") -> store.Ar
     """
     kept = getattr(torch, precision)
     state = network.state_dict()
-    expected = {name: torch.empty_like(_kept(value, kept)).cpu().numpy() for name, value in state.items()}
+    expected = {name: _kept(value, kept).cpu().numpy() for name, value in state.items()}
     arrays = store.read_arrays(path, checkpoint(expected))
     for name, array in expected.items():
         if arrays[name].shape != array.shape:

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.tables import TYPES
 
+# They pass maps from block to block, and have no tokens.
+CONVOLUTIONAL = (ResNet, ConvNeXt)
+
 
 def named_layers(network: nn.Module) -> dict[str, nn.Module]:
     """ "<block>.<type>" to module: all seven types of every block of a ViT, 84 layers for ViT-B; of a ResNet or a ConvNeXt each

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.models import ConvNeXt, ResNet
 from torch import Tensor, nn
 
 from harness.artifacts.errors import InvalidInput
@@ -16,7 +15,7 @@ from harness.artifacts.layout import Layout
 from harness.artifacts.tables import TOKENS
 from harness.data.images import Images
 from harness.maths import hsic
-from harness.models.layers import named_layers, tapped
+from harness.models.layers import CONVOLUTIONAL, named_layers, tapped
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def represent(
 
 def _prefix(network: nn.Module) -> int:
     """How many tokens come before those of the patches, the CLS token first; 0 where maps go from block to block."""
-    if isinstance(network, ResNet | ConvNeXt):
+    if isinstance(network, CONVOLUTIONAL):
         return 0
     prefix = int(getattr(network, "num_prefix_tokens", 0))
     if not prefix:

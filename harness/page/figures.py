@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import combinations
 
 import matplotlib as mpl
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from harness.artifacts import store
 from harness.artifacts.errors import MissingArtifact
-from harness.artifacts.layout import types_of
+from harness.artifacts.layout import of_type, types_of
 from harness.artifacts.tables import CKA, CURVE, KNN, PIXELS, PROBE, SWEEP, TOKENS, unpack
 from harness.evidence.probes import MeasuredProbes, ProbeAccuracy, difference
 from harness.stages.place import Place
@@ -49,10 +50,7 @@ class Shown:
 
 def all_figures(place: Place) -> list[Shown]:
     """Every figure in the paper's order. Raises InvalidInput for a broken artifact; what is missing is told in its place."""
-    return list(_drawn(place))
-
-
-def _drawn(place: Place) -> Iterator[Shown]:
+    figures = []
     for where, title, caption, draw in (
         ("Fig. 1", "CKA of all layers", "Layers by type, of each its blocks in order. One colour scale.", _maps),
         ("Fig. 2", "CKA at the same depth, by layer type", "Of the first run of each method.", _types),
@@ -73,16 +71,14 @@ def _drawn(place: Place) -> Iterator[Shown]:
     ):
         try:
             with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif", "font.size": 8}):
-                shown = Shown(where, title, caption, svg=_svg(*draw(place), title))
+                figures.append(Shown(where, title, caption, svg=_svg(*draw(place), title)))
         except MissingArtifact as error:
-            shown = Shown(where, title, caption, missing=str(error))
-        yield shown
+            figures.append(Shown(where, title, caption, missing=str(error)))
+    return figures
 
 
 def _maps(place: Place) -> tuple[Figure, str]:
-    trained = _methods(place)
-    pairs = [(a, b) for i, a in enumerate(trained) for b in trained[i + 1 :]][:3]
-    known = place.params.at(place.profile)
+    trained, pairs, known = _methods(place), _pairs(place), place.params.at(place.profile)
     pairs += [(trained[0], run) for run in known if place.params.model(run).replicate_of == trained[0]][:1] if trained else []
     untrained = [model for model in place.settings.references if place.params.model(model).family == "random"]
     pairs += [(untrained[0], untrained[1])] if len(untrained) > 1 else []
@@ -102,8 +98,7 @@ def _maps(place: Place) -> tuple[Figure, str]:
 
 
 def _types(place: Place) -> tuple[Figure, str]:
-    trained = _methods(place)
-    pairs = [(a, b) for i, a in enumerate(trained) for b in trained[i + 1 :]][:3]
+    pairs = _pairs(place)
     figure = Figure(figsize=(2.9 * max(len(pairs), 1), 2.7), layout="constrained")
     axes = figure.subplots(1, max(len(pairs), 1), squeeze=False, sharey=True)[0]
     said = []
@@ -216,6 +211,11 @@ def _methods(place: Place) -> list[str]:
     return [model for model, entry in known.items() if entry.family in ("je", "rec") and entry.replicate_of is None]
 
 
+def _pairs(place: Place) -> list[tuple[str, str]]:
+    """As many pairs of methods as fit side by side."""
+    return list(combinations(_methods(place), 2))[:3]
+
+
 def _styles(place: Place) -> Iterator[tuple[str, str, str, float]]:
     """Every model of the profile with its colour, line style and width: one colour a method, its first run the widest."""
     methods = _methods(place)
@@ -244,8 +244,7 @@ def _matrix(place: Place, a: str, b: str) -> tuple[NDArray[np.float64], list[str
 
 
 def _by_type(layers: Sequence[str]) -> list[int]:
-    types = types_of(layers)
-    return [i for kind in types for i, name in enumerate(layers) if name.split(".", 1)[1] == kind]
+    return [i for kind in types_of(layers) for i in of_type(layers, kind)]
 
 
 def _svg(figure: Figure, said: str, title: str) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from harness.artifacts import store
-from harness.artifacts.layout import Layout, types_of
+from harness.artifacts.layout import Layout, of_type, types_of
 from harness.artifacts.provenance import refuse_other_images
 from harness.artifacts.tables import BANK, CKA, SIMILARITY, pack, unpack
 from harness.data import draws
@@ -51,8 +51,9 @@ def _pair(place: Place, model: str, a: store.Arrays, reference: str, b: store.Ar
 def layer_pairs(a: store.Arrays, b: store.Arrays, n: int, seed: int) -> dict[str, NDArray[np.generic]]:
     """The columns of a CKA artifact: HSIC1 of all pairs, what the pixels explain, and CKA of all layers and by chance."""
     names_a, names_b = unpack(a["layers"])[:-1], unpack(b["layers"])[:-1]
-    types = [kind for kind in types_of(names_a) if kind in types_of(names_b)]
-    of_a, of_b = (_by_type(names, types) for names in (names_a, names_b))
+    there = types_of(names_b)
+    types = [kind for kind in types_of(names_a) if kind in there]
+    of_a, of_b = ([of_type(names, kind) for kind in types] for names in (names_a, names_b))
     gram_a, gram_b = (bank["gram"].transpose(1, 0, 2) for bank in (a, b))
     order = np.stack([draws.permutation(seed, f"null/{i}", n) for i in range(gram_a.shape[1])])
     cross = cka.cross_hsic(gram_a, gram_b, n)
@@ -121,8 +122,3 @@ def _own(x: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
 
 def _dead(own: NDArray[np.float64], norm: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.sqrt(np.maximum(own.mean(0), 0)) <= DEAD * norm
-
-
-def _by_type(names: list[str], types: list[str]) -> list[list[int]]:
-    """Of each type, where its layers stand, block by block."""
-    return [[i for i, name in enumerate(names) if name.split(".", 1)[1] == kind] for kind in types]

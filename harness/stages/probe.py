@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -77,7 +76,7 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
         train = images.load(settings.data, "train", chosen.images, settings.extract.seed)
         torch.manual_seed(chosen.seed)
         parts = [represent(network, augmented, train, settings.extract.batch, device=device) for _ in range(chosen.views)]
-        with one_thread() if device == "cpu" else nullcontext():
+        with one_thread(device):
             seen["views"] = np.stack([np.concatenate([part.features for part in view]) for view in parts])
     else:
         seen["views"] = seen["plain"][None]

@@ -30,8 +30,7 @@ def shared_out(jobs: Sequence[Job], work: Callable[[Job], Result], *, unit: str,
     def shown(results: Iterable[Result], n: int) -> list[Result]:
         return list(tqdm(results, total=n, unit=unit, disable=not sys.stderr.isatty()))
 
-    if device == "cpu":
-        work = partial(_on_one_thread, work)
+    work = partial(_on_one_thread, work, device)
     if "RANK" not in os.environ:
         cores = max(1, min(cpu_count(), len(jobs))) if device == "cpu" else 1
         each = Parallel(n_jobs=cores, return_as="generator")(delayed(work)(job) for job in jobs)
@@ -51,16 +50,17 @@ def first() -> bool:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Sums of more threads end in other last bits, which a probe with a large rate makes large."""
+def one_thread(device: str) -> Iterator[None]:
+    """On a CPU, one thread: sums of more end in other last bits, which a probe with a large rate makes large."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    if device == "cpu":
+        torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
 
 
-def _on_one_thread(work: Callable[[Job], Result], job: Job) -> Result:
-    with one_thread():
+def _on_one_thread(work: Callable[[Job], Result], device: str, job: Job) -> Result:
+    with one_thread(device):
         return work(job)

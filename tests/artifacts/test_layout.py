@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.layout import Layout, types_of
+from harness.artifacts.layout import Layout, of_type, types_of
 from harness.artifacts.tables import TYPES
 
 CNN, VIT = Layout(("gap",), (2, 3, 3)), Layout(("cls", "gap"), (2, 2, 2))
@@ -37,6 +37,7 @@ def test_what_is_not_there_is_refused(token: str, depth: int, expected: str) -> 
 def test_types_are_those_that_every_block_has() -> None:
     assert types_of([f"{i}.{kind}" for i in range(3) for kind in TYPES]) == TYPES
     assert types_of(["0.block", "1.block"]) == ("block",)
+    assert of_type(["0.mlp.fc1", "0.block", "1.mlp.fc1", "1.block", "pixels"], "mlp.fc1") == [0, 2]
 
 
 @pytest.mark.parametrize(
