@@ -119,11 +119,15 @@ class ExtractParams(Strict):
 
 
 class KnnParams(Strict):
-    """Weighted k-NN: neighbours, and the temperature of their votes. probe: inverse penalty of the linear probe."""
+    """Weighted k-NN: neighbours, and the temperature of their votes. probe: inverse penalty of the linear probe.
+
+    images: the first of the lists, on which the linear probe is fitted and raw pixels are compared; all of them without it.
+    """
 
     k: Count
     temperature: Positive
     probe: Positive
+    images: Count | None = None
 
 
 class ProbeParams(Strict):

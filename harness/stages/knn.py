@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,6 +21,8 @@ from harness.maths.neighbours import classify
 from harness.stages.place import Place
 
 LIBRARIES = ("torch", "numpy", "scikit-learn")
+# Training images whose features are in memory at a time: 0.4 GB of a ViT-B's, the products with queries among them.
+ROWS = 65_536
 
 
 def run(place: Place, model: str, *, device: str = "cpu") -> None:
@@ -35,8 +39,9 @@ def pixels(place: Place, *, device: str = "cpu") -> None:
     """Make pixels: the same k-NN on the raw pixels of the same images, which says how hard the world is."""
     settings = place.settings
     size, params = settings.extract, settings.knn
-    train = images.load(settings.data, "train", size.bank, size.seed)
-    validation = images.load(settings.data, "validation", size.queries, size.seed)
+    most = params.images or max(size.bank, size.queries)
+    train = images.load(settings.data, "train", min(size.bank, most), size.seed)
+    validation = images.load(settings.data, "validation", min(size.queries, most), size.seed)
     x, q = (torch.from_numpy(_flat(source)).to(device) for source in (train, validation))
     offset = x.mean(0)
     vote = _classify(x - offset, torch.from_numpy(train.label).to(device), q - offset, train.classes, params)
@@ -47,37 +52,43 @@ def pixels(place: Place, *, device: str = "cpu") -> None:
 
 
 def votes(bank: store.Arrays, params: KnnParams, device: str = "cpu") -> dict[str, NDArray[np.generic]]:
-    """The columns of a k-NN artifact. Votes at (token, depth): features after each block and after the final norm."""
+    """The columns of a k-NN artifact. Votes at (token, depth): features after each block and after the final norm.
+
+    Of the training images' features, ROWS are in memory at a time; those that the linear probe is fitted on besides.
+    """
     label = torch.from_numpy(np.array(bank["train_label"])).to(device)
     classes = int(label.max()) + 1
     layout = Layout.of(bank)
 
-    def features(split: str, token: str, block: int) -> torch.Tensor:
-        return torch.from_numpy(np.asarray(bank[split][:, layout.at(token, block)], np.float32)).to(device)
+    def parts(columns: slice, of: Callable[[NDArray[np.generic]], torch.Tensor]) -> Iterator[torch.Tensor]:
+        for start in range(0, len(label), ROWS):
+            yield of(bank["train"][start : start + ROWS, columns]).to(device)
 
-    near = [
-        [
-            _classify(features("train", t, d), label, features("validation", t, d), classes, params)
-            for d in range(len(layout.widths))
-        ]
-        for t in layout.tokens
-    ]
+    def vote(columns: slice, of: Callable[[NDArray[np.generic]], torch.Tensor] = _float) -> NDArray[np.int16]:
+        return _classify(parts(columns, of), label, of(bank["validation"][:, columns]).to(device), classes, params)
+
     final = layout.at(layout.tokens[0], -1)
-    train, validation = (np.asarray(bank[split][:, final], np.float64) for split in ("train", "validation"))
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=params.probe, max_iter=2000))
-    probe.fit(train, np.asarray(bank["train_label"]))
-    logits = [torch.from_numpy(np.atleast_2d(probe.decision_function(x))).float().to(device) for x in (train, validation)]
+    probe.fit(np.asarray(bank["train"][: params.images, final], np.float64), np.asarray(bank["train_label"][: params.images]))
+
+    def logits(features: NDArray[np.generic]) -> torch.Tensor:
+        return torch.from_numpy(np.atleast_2d(probe.decision_function(np.asarray(features, np.float64)))).float()
+
     return {
         "tokens": pack(layout.tokens),
         "label": np.asarray(bank["validation_label"]).astype(np.int16),
-        "vote": np.stack([np.stack(row) for row in near]),
-        "probe": probe.predict(validation).astype(np.int16),
-        "probe_vote": _classify(logits[0], label, logits[1], classes, params),
+        "vote": np.stack([np.stack([vote(layout.at(t, d)) for d in range(len(layout.widths))]) for t in layout.tokens]),
+        "probe": probe.predict(np.asarray(bank["validation"][:, final], np.float64)).astype(np.int16),
+        "probe_vote": vote(final, logits),
     }
 
 
+def _float(features: NDArray[np.generic]) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(features, np.float32))
+
+
 def _classify(
-    bank: torch.Tensor, label: torch.Tensor, queries: torch.Tensor, classes: int, params: KnnParams
+    bank: torch.Tensor | Iterable[torch.Tensor], label: torch.Tensor, queries: torch.Tensor, classes: int, params: KnnParams
 ) -> NDArray[np.int16]:
     answer = classify(bank, label, queries, classes=classes, k=params.k, temperature=params.temperature)
     return answer.cpu().numpy().astype(np.int16)

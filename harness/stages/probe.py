@@ -65,6 +65,10 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
         return np.array(bank[name][: chosen.images] if name.startswith("train") else bank[name])
 
     labels = {name: kept(f"{name}_label") for name in ("train", "validation")}
+    held = labels["train"][len(labels["train"]) - round(chosen.holdout * len(labels["train"])) :]
+    if len(np.unique(held)) < 2:
+        seen_there = f"{len(held)} images of {len(np.unique(held))} classes"
+        raise InvalidInput("probe", field="holdout", seen=seen_there, expected="at least 2 classes to choose by: more images")
     seen = {"plain": kept("train"), "validation": kept("validation")}
     if chosen.views:
         network = build(architecture.name, **architecture.options)

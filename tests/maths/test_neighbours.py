@@ -65,3 +65,17 @@ def test_a_bank_of_several_blocks_gives_the_votes_of_one_product(monkeypatch):
     for block in (1, 64, 699, 700):
         monkeypatch.setattr(neighbours, "BLOCK", block)
         assert torch.equal(classify(bank, labels, queries, classes=6, k=20, temperature=0.07), whole)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 19, 20, 21, 150, 299, 300])
+def test_a_bank_in_parts_gives_the_votes_of_the_whole(world, rows):
+    bank, labels, queries = world
+    whole = classify(bank, labels, queries, classes=5, k=20, temperature=0.07)
+    parts = classify(iter(bank.split(rows)), labels, queries, classes=5, k=20, temperature=0.07)
+    assert torch.equal(parts, whole)
+
+
+def test_parts_that_are_not_the_labels_are_refused(world):
+    bank, labels, queries = world
+    with pytest.raises(InvalidInput, match=r"(?s)labels.*300.*each of the bank's 250 rows"):
+        classify(iter(bank[:250].split(100)), labels, queries, classes=5, k=20, temperature=0.07)

@@ -158,6 +158,15 @@ def test_the_holdout_is_not_trained_on(tiny: Place, monkeypatch: pytest.MonkeyPa
     assert fitted == plain + coded + 3 * plain + plain + coded + 5 * plain
 
 
+def test_a_holdout_of_one_class_chooses_nothing(tiny: Place) -> None:
+    weights.run(tiny, "one")
+    extract.run(tiny, "one")
+    settings = tiny.settings
+    few = settings.model_copy(update={"probe": settings.probe.model_copy(update={"holdout": 0.01})})
+    with pytest.raises(InvalidInput, match=r"(?s)holdout.*1 images of 1 classes.*at least 2 classes"):
+        probe.run(Place(tiny.params.model_copy(update={"profiles": {"tiny": few}}), "tiny"), "one")
+
+
 def test_without_views_it_is_the_features_of_the_bank_and_no_forward(tiny: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     weights.run(tiny, "one")
     extract.run(tiny, "one")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -256,6 +257,42 @@ def test_knn_votes_are_per_image_and_better_than_chance_on_pixels(tiny: Place) -
     assert votes["label"].tolist() == pixels["label"].tolist()
     # 128 training images of ten classes: chance is 10 % with a standard error of 3 points.
     assert (pixels["vote"] == pixels["label"]).mean() > 0.2
+
+
+def test_the_features_of_few_images_are_in_memory_at_a_time(tiny: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tiny, "one")
+    bank = store.read_arrays(tiny.path("banks", "one"), BANK)
+    taken = []
+
+    class Rows:
+        def __getitem__(self, index: tuple[slice, slice]) -> np.ndarray:
+            part = bank["train"][index]
+            taken.append(len(part))
+            return part
+
+    params = tiny.settings.knn
+    whole = knn.votes(bank, params)
+    watched: Any = {name: bank[name] for name in BANK.columns} | {"train": Rows()}
+    monkeypatch.setattr(knn, "ROWS", 50)
+    in_parts = knn.votes(watched, params)
+    assert in_parts.keys() == whole.keys()
+    for name, column in whole.items():
+        np.testing.assert_array_equal(in_parts[name], column, err_msg=name)
+    # All at once for the linear probe alone, and for that as many as the parameters say.
+    assert sorted(taken)[-2:] == [50, 128]
+    taken.clear()
+    knn.votes(watched, params.model_copy(update={"images": 60}))
+    assert sorted(taken)[-2:] == [50, 60]
+
+
+def test_raw_pixels_are_compared_on_as_many_images_as_the_parameters_say(tiny: Place) -> None:
+    settings = tiny.settings
+    few = settings.model_copy(update={"knn": settings.knn.model_copy(update={"images": 100})})
+    knn.pixels(Place(tiny.params.model_copy(update={"profiles": {"tiny": few}}), "tiny"))
+    assert len(store.read_arrays(tiny.path("pixels"), PIXELS)["label"]) == 96
+    few = settings.model_copy(update={"knn": settings.knn.model_copy(update={"images": 40})})
+    knn.pixels(Place(tiny.params.model_copy(update={"profiles": {"tiny": few}}), "tiny"))
+    assert len(store.read_arrays(tiny.path("pixels"), PIXELS)["label"]) == 40
 
 
 def test_the_sweep_agrees_with_the_comparison_at_equal_settings(tiny: Place) -> None:
