@@ -8,18 +8,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import nn
 
+from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.layout import Layout
 from harness.artifacts.params import Profile, Released
 from harness.artifacts.recipes import Recipe
 from harness.artifacts.tables import BANK
-from harness.data.images import Images
+from harness.data.images import Images, load
 from harness.models.build import build, normaliser
 from harness.models.layers import named_layers
 from harness.models.represent import represent
 from harness.stages.extract import bank_shapes
 from harness.stages.place import Place
+from harness.stages.probe import feature_sets
+from harness.training.probes import grid
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Forwards:
 
 
 def run(place: Place, *, device: str = "cpu", say: Callable[[str], None] = print) -> None:
-    """Print the forwards, the time and the disk that measuring the profile's models takes.
+    """Print the forwards and their time, the disk, the memory and the products that measuring the profile's models takes.
 
     Pre-training is not among it: its length is what a recipe says. Rates are those of each architecture on random pixels.
     """
@@ -64,9 +68,20 @@ def run(place: Place, *, device: str = "cpu", say: Callable[[str], None] = print
         one = rates[place.params.models[model].architecture]
         seconds += (each.bank - each.grams + each.views) / one.plain + each.grams / one.with_grams
         disk += bank_bytes(settings, one.layers, one.layout)
+    layouts = [rates[place.params.models[model].architecture].layout for model in models]
+    speed = products_per_second(device)
     shown = ", ".join(f"{name} {one.plain:.1f} images/s" for name, one in rates.items())
     say(f"{place.profile}: {len(models)} models, {total:,} forwards, {_duration(seconds)} on {device} ({shown})")
     say(f"disk: {disk / 1e9:.1f} GB of features and Grams, under artifacts/{place.profile}/banks")
+    say(f"memory: up to {max(probe_memory(settings, one) for one in layouts) / 1e9:.1f} GB, of the features that probes read")
+    near = _duration(sum(knn_operations(settings, one) for one in layouts) / speed)
+    try:
+        classes = load(settings.data, "train", 1, settings.extract.seed).classes
+    except MissingArtifact:
+        probes = "probes by the classes, once data.root has them"
+    else:
+        probes = f"probes {_duration(sum(probe_operations(settings, one, classes) for one in layouts) / speed)}"
+    say(f"products: k-NN {near}, {probes}, at least, at {speed / 1e12:.2g} TFLOP/s")
     weights = [place.params.weights(model, place.profile) for model in models]
     recipes = [model for model, one in zip(models, weights, strict=True) if isinstance(one, Recipe)]
     missing = [str(one.path) for one in weights if isinstance(one, Released) and not one.path.is_file()]
@@ -91,6 +106,56 @@ def bank_bytes(settings: Profile, layers: int, layout: Layout) -> int:
     """What the arrays of one model's bank take on the disk."""
     shapes = bank_shapes(settings.extract, layers, layout)
     return sum(math.prod(shape) * np.dtype(BANK.columns[name].dtype).itemsize for name, shape in shapes.items())
+
+
+def knn_operations(settings: Profile, layout: Layout) -> int:
+    """Floating-point operations of the products by which the k-NN stage compares one model's images, but for its probe."""
+    size = settings.extract
+    return 2 * size.bank * size.queries * layout.columns
+
+
+def probe_operations(settings: Profile, layout: Layout, classes: int) -> int:
+    """Floating-point operations of the products by which one model's probes are trained, on the hold-out's rest and anew.
+
+    Choosing and coding, which pass over fewer images, are not among them.
+    """
+    chosen, total = settings.probe, 0
+    table = grid(chosen.rates, chosen.decays, chosen.l1, chosen.warmups, chosen.epochs)
+    kept = chosen.images - round(chosen.holdout * chosen.images)
+    # The best may be of any length: counted as the mean.
+    epochs = sum(c.epochs for c in table)
+    passes = _seen(kept, chosen.batch) * epochs + _seen(chosen.images, chosen.batch) * epochs * chosen.best // len(table)
+    for one in feature_sets(layout, chosen.depths, chosen.projections):
+        width = layout.widths[-1] if one.projection is not None else sum(layout.widths[depth] for depth in one.layers)
+        # Forward, by the weights, and, where there is a block in front, by the input.
+        blocks = (3 * (one.depth - 1) - 1) * width * width if one.depth > 1 else 0
+        total += 2 * passes * (blocks + (3 if one.depth > 1 else 2) * width * classes)
+    return total
+
+
+def probe_memory(settings: Profile, layout: Layout) -> int:
+    """Bytes of one model's features while its probes are trained: half floats of all, floats of the widest set a process."""
+    chosen, queries = settings.probe, settings.extract.queries
+    width = max(sum(layout.widths[d] for d in one.layers) for one in feature_sets(layout, (), 0))
+    whole = 2 * layout.columns * (chosen.images * (1 + chosen.views) + queries)
+    return whole + 4 * width * (chosen.images * (1 + max(chosen.views, 1)) + queries)
+
+
+def products_per_second(device: str, n: int = 2048) -> float:
+    """Floating-point operations a second of one product of two (n, n) matrices, float32."""
+    x = torch.ones(n, n, device=device)
+    taken = []
+    for _ in range(3):
+        start = time.perf_counter()
+        # Waits for the device.
+        (x @ x)[0, 0].item()
+        taken.append(time.perf_counter() - start)
+    return 2 * n**3 / min(taken)
+
+
+def _seen(images: int, batch: int) -> int:
+    """How many images an epoch of whole batches has."""
+    return images // batch * batch
 
 
 def rate(settings: Profile, network: nn.Module, device: str) -> Rate:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from harness.__main__ import main
 from harness.artifacts import params
 from harness.artifacts.closure import ROOT
 from harness.artifacts.layout import Layout
 from harness.artifacts.tables import TOKENS
-from harness.stages import cost, extract, probe, sweep, weights
+from harness.stages import cost, extract, knn, probe, sweep, weights
 from harness.stages.place import Place
+from harness.training import probes as training
 
 
 def test_as_many_images_are_forwarded_as_it_says(tiny: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,10 +61,65 @@ def test_the_paper_profile_is_counted(tiny: Place) -> None:
     assert cost.bank_bytes(paper, 85, Layout(TOKENS, (768,) * 13)) == pytest.approx(each.bank * 26 * 768 * 2, rel=0.001)
 
 
+def test_products_are_those_that_are_computed(tiny: Place) -> None:
+    weights.run(tiny, "one")
+    extract.run(tiny, "one")
+    layout = Layout(TOKENS, (16,) * 4)
+    with FlopCounterMode(display=False) as counted:
+        knn.run(tiny, "one")
+    # And those by the ten logits of its linear probe.
+    assert counted.get_total_flops() == cost.knn_operations(tiny.settings, layout) + 2 * 128 * 96 * 10
+
+
+def test_products_of_probes_are_those_of_training_them(tiny: Place) -> None:
+    """One feature set of each kind by itself, in training mode."""
+    # Of each length as many among the best as among all.
+    chosen = tiny.settings.probe.model_copy(update={"best": 4})
+    settings = tiny.settings.model_copy(update={"probe": chosen})
+    table = training.grid(chosen.rates, chosen.decays, chosen.l1, chosen.warmups, chosen.epochs)
+    layout, total = Layout(TOKENS, (16,) * 4), 0
+    labels = torch.arange(128) % 10
+    kept = 128 - round(chosen.holdout * 128)
+    best = table[:4]
+    for one in probe.feature_sets(layout, chosen.depths, chosen.projections):
+        x = torch.randn(128, 16 if one.projection is not None else 16 * len(one.layers))
+        with FlopCounterMode(display=False) as counted:
+            for n, tried in ((kept, table), (128, best)):
+                training.fit(lambda _, x=x[:n]: x, labels[:n], 10, tried, batch=chosen.batch, depth=one.depth)
+        total += counted.get_total_flops()
+    assert cost.probe_operations(settings, layout, 10) == total
+
+
+def test_the_memory_that_it_says_is_that_of_the_features(tiny: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights.run(tiny, "one")
+    extract.run(tiny, "one")
+    kept, floats, widest = {}, [], []
+
+    def shared_out(sets: Any, row: Any, **options: Any) -> Any:
+        kept.update(row.keywords["seen"])
+        for one in sets:
+            floats.clear()
+            row(one)
+            widest.append(sum(floats))
+        raise KeyboardInterrupt
+
+    joined = Layout.joined
+    monkeypatch.setattr(probe, "shared_out", shared_out)
+    monkeypatch.setattr(Layout, "joined", lambda *a: [x := joined(*a), floats.append(x.nbytes)][0])
+    with pytest.raises(KeyboardInterrupt):
+        probe.run(tiny, "one")
+    # Training images that a projection is made from are joined once more, and not kept.
+    once_more = 128 * 3 * 16 * 4
+    expected = sum(x.nbytes for x in kept.values()) + max(widest) - once_more
+    assert cost.probe_memory(tiny.settings, Layout(TOKENS, (16,) * 4)) == expected
+
+
 def test_it_is_printed_with_a_rate_measured_here(tiny: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cost"]) == 0
-    first, disk, training = capsys.readouterr().out.splitlines()
+    first, disk, memory, products, training = capsys.readouterr().out.splitlines()
     # Three models of 224 images for the bank and two views of 128, and 2 x 2 x 32 for the sweep.
     assert first.startswith("tiny: 3 models, 1,568 forwards, 0 minutes on cpu (vit ")
     assert disk.startswith("disk: 0.0 GB")
+    assert memory == "memory: up to 0.0 GB, of the features that probes read"
+    assert re.fullmatch(r"products: k-NN 0 minutes, probes 0 minutes, at least, at [\d.e-]+ TFLOP/s", products)
     assert training == "beside that, pre-training of taught where it is not done"
