@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,11 @@ from harness.artifacts.store import Arrays
 from harness.artifacts.tables import AGREE, CKA, KNN, PROBE, SIMILARITY, SWEEP, TOKENS, unpack
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.agreement import Agreement, Agreements, Answers, MeasuredAnswers, PrintedAnswers
-from harness.evidence.claim import Reading
+from harness.evidence.claim import Reading, undecided
+from harness.evidence.decide import Decision, State
 from harness.evidence.depth import blocks_of
+from harness.evidence.estimate import Estimate
+from harness.evidence.finding import Finding
 from harness.evidence.instrument import Instrument
 from harness.evidence.kinship import Kinship
 from harness.evidence.neighbourhoods import Neighbourhoods
@@ -160,6 +164,23 @@ def kinship(params: Params, reading: Reading, model: str) -> Callable[[Measure],
         return Kinship(shared, je, rec, panel.untrained, values(shared))
 
     return kin
+
+
+@pytest.fixture
+def finding(params: Params, reading: Reading, model: str, knn: Callable[[str], Accuracy]) -> Callable[..., Decision]:
+    """A model's number, as a function of its name, and the family in which the paper says that it is higher, to whose way the
+    judged model has. NO_EVIDENCE for a model without a CLS token, of which the paper's findings speak.
+    """
+    check(params, reading.source, model)
+    runs = panel_of(params, reading.source).runs
+    je, rec = ([run for method in family(params, name) for run in runs[method]] for name in ("je", "rec"))
+
+    def whose(value: Callable[[str], Estimate], higher: Any) -> Decision:
+        if "cls" not in knn(model).tokens:
+            return undecided(State.NO_EVIDENCE, f"{model} has no CLS token, of which the paper's findings speak")
+        return Finding(value, je, rec, higher).of(model)
+
+    return whose
 
 
 @pytest.fixture

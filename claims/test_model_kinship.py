@@ -1,6 +1,6 @@
-"""What a model is like: by each measure of similarity, and by all of them. Decided with --model NAME, and for nothing else.
+"""Whose representations a model's are like, by each measure of similarity. Decided with --model NAME, and for nothing else.
 
-The rule is that of harness/evidence/kinship.py. By thirds of the depth the answers stand in the family's reason.
+The rule is that of harness/evidence/kinship.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision
-from harness.evidence.kinship import THIRDS, Kinship, verdict
+from harness.evidence.kinship import Kinship
 from harness.evidence.pair import Measure, Pairs
 
 Family = Callable[[Measure], Kinship]
@@ -52,17 +52,3 @@ def test_kinship_by_cls_tokens(model: str, cls: Measure, kinship: Family) -> Dec
 @_kin("gap", "debiased CKA of mean patch tokens")
 def test_kinship_by_mean_patch_tokens(model: str, gap: Measure, kinship: Family) -> Decision:
     return kinship(gap).of(model)
-
-
-@claim(
-    "family",
-    where="Kinship",
-    statement="Which family's representations the model's are like, by all measures together.",
-    reading="what more than half of the measures say over all blocks, if none says the opposite of any third of the depth",
-    about="model",
-    published="none",
-)
-def test_the_family(model: str, measures: dict[str, Measure], kinship: Family) -> Decision:
-    kin = {name: kinship(measure) for name, measure in measures.items()}
-    thirds = {f"{name}, {third}": one.of(model, blocks) for name, one in kin.items() for third, blocks in THIRDS.items()}
-    return verdict({name: one.of(model) for name, one in kin.items()}, thirds)

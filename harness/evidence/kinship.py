@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.evidence.claim import undecided
-from harness.evidence.decide import Decision, State
+from harness.evidence.decide import NO_NUMBER, Decision, State
 from harness.evidence.estimate import Estimate, mean
 from harness.evidence.pair import Measure
 from harness.evidence.resampling import BLOCKS, HI, LO, MID
@@ -106,19 +106,25 @@ def _nearest(measure: Measure, model: str, family: Mapping[str, Sequence[str]], 
     return max(found, key=_value)
 
 
-def verdict(whole: Mapping[str, Decision], thirds: Mapping[str, Decision]) -> Decision:
-    """One answer of several measures, by name: what more than half of those that can be read say over all blocks.
+def verdict(
+    whole: Mapping[str, Decision], thirds: Mapping[str, Decision], findings: Mapping[str, Decision] | None = None
+) -> Decision:
+    """One answer of several measures and findings, by name: what more than half of those say that can be read.
 
     INCONCLUSIVE where no answer has more than half, or any measure says the opposite family, be it of a third of the depth;
-    UNCALIBRATED where no measure can be read.
+    UNCALIBRATED where no measure can be read, whatever the findings.
     """
-    readable = {name: part.state for name, part in whole.items() if part.state is not State.UNCALIBRATED}
-    if not readable:
+    if all(part.state is State.UNCALIBRATED for part in whole.values()):
         return undecided(State.UNCALIBRATED, "no measure tells the families and untrained networks apart")
+    asked = {**whole, **(findings or {})}
+    readable = {name: part.state for name, part in asked.items() if part.state not in NO_NUMBER}
     state, count = Counter(readable.values()).most_common(1)[0]
     opposite = {State.JE_LIKE: State.REC_LIKE, State.REC_LIKE: State.JE_LIKE}.get(state)
     against = [name for name, part in {**whole, **thirds}.items() if part.state is opposite]
     said = ", ".join(f"{name} {state}" for name, state in readable.items())
+    unread = [name for name, part in (findings or {}).items() if part.state is State.MISSING]
+    if unread:
+        said += f"; not measured: {', '.join(unread)}"
     if against:
         return _without_number(State.INCONCLUSIVE, f"{said}; {opposite} by {', '.join(against)}")
     return _without_number(state if 2 * count > len(readable) else State.INCONCLUSIVE, said)

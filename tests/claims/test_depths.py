@@ -115,3 +115,9 @@ def test_a_network_without_a_cls_token_is_judged_by_what_it_has(claims: ModuleTy
     assert kinship(known["mutual"]).measure("moco_v3", "mae").tokens == ("gap",)
     with pytest.raises(MissingArtifact, match="CLS token"):
         kinship(known["cls"]).of("conv")
+    votes = claims.accuracy_of(params, reading)
+    whose = claims.finding._get_wrapped_function()(params, reading, "conv", votes)
+    answer = whose(lambda model: votes(model).final("cls"), State.JE_LIKE)
+    assert (answer.state, "conv has no CLS token" in answer.reason) == (State.NO_EVIDENCE, True)
+    of_blocks = claims.finding._get_wrapped_function()(params, reading, "random", votes)
+    assert of_blocks(lambda model: votes(model).final("cls"), State.JE_LIKE).state is not State.NO_EVIDENCE

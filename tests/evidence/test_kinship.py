@@ -153,3 +153,21 @@ def test_one_verdict_of_several_measures(whole: list[State], thirds: list[State]
     assert decided.state is answer
     if State.JE_LIKE in thirds and answer is State.INCONCLUSIVE:
         assert "JE-LIKE by third 1" in decided.reason
+
+
+@pytest.mark.parametrize(
+    ("whole", "findings", "answer"),
+    [
+        ([State.JE_LIKE, State.NEITHER], [State.JE_LIKE], State.JE_LIKE),
+        # A finding may be outvoted, where a measure may not be contradicted.
+        ([State.JE_LIKE, State.JE_LIKE], [State.REC_LIKE], State.JE_LIKE),
+        ([State.JE_LIKE, State.JE_LIKE], [State.REC_LIKE, State.REC_LIKE, State.INCONCLUSIVE], State.INCONCLUSIVE),
+        ([State.JE_LIKE], [State.UNCALIBRATED, State.NO_EVIDENCE, State.MISSING], State.JE_LIKE),
+        ([State.UNCALIBRATED], [State.JE_LIKE], State.UNCALIBRATED),
+    ],
+)
+def test_findings_count_beside_the_measures(whole: list[State], findings: list[State], answer: State) -> None:
+    measures = {f"measure {i}": finding(kin) for i, kin in enumerate(whole)}
+    decided = verdict(measures, {}, {f"finding {i}": finding(kin) for i, kin in enumerate(findings)})
+    assert decided.state is answer
+    assert ("not measured: finding 2" in decided.reason) == (State.MISSING in findings)

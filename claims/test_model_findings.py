@@ -1,0 +1,158 @@
+"""What the paper finds of single models, asked of the one that is judged: as JE models do, as REC models do, or as neither. And
+whose it is by all of them and by all measures of similarity.
+
+Decided with --model NAME, and for nothing else; the rules are those of harness/evidence/finding.py and kinship.py. Accuracies
+are in percent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness.artifacts.errors import MissingArtifact
+from harness.evidence.accuracy import Accuracy
+from harness.evidence.claim import claim, undecided
+from harness.evidence.decide import Decision, State
+from harness.evidence.estimate import Estimate, mean
+from harness.evidence.kinship import THIRDS, Kinship, verdict
+from harness.evidence.pair import Measure
+from harness.evidence.probes import Probes, gain
+from harness.evidence.resampling import HI, LO
+
+Knn = Callable[[str], Accuracy]
+Whose = Callable[[Callable[[str], Estimate], State], Decision]
+Ask = Callable[[str], Decision]
+
+
+def decline(knn: Knn, _: Probes, model: str) -> Estimate:
+    """By how much 20-NN in CLS falls from the best of blocks 0-3 to the last, chosen and judged on other images."""
+    choose, judge = knn(model).halves()
+    best = max(LO, key=lambda block: choose.at("cls", block).value)
+    return judge.at("cls", best) - judge.at("cls", HI[-1])
+
+
+def gathering(knn: Knn, _: Probes, model: str) -> Estimate:
+    """By how much 20-NN in CLS is above that outside it, mean over blocks 9-11."""
+    return mean([knn(model).at("cls", block) - knn(model).at("gap", block) for block in HI])
+
+
+def hidden(knn: Knn, _: Probes, model: str) -> Estimate:
+    """By how much 20-NN in a linear probe's logits is above that in the final CLS token."""
+    return knn(model).probe_neighbours() - knn(model).final("cls")
+
+
+def gained(features: str) -> Callable[[Knn, Probes, str], Estimate]:
+    """What a probe of these features has over the linear one on the final CLS token."""
+    return lambda _, probes, model: gain(probes, model, features)
+
+
+# A model's number, and in which family the paper has it higher.
+FINDINGS = {
+    "decline": (decline, State.REC_LIKE),
+    "gathering": (gathering, State.JE_LIKE),
+    "hidden": (hidden, State.REC_LIKE),
+    "deeper": (gained("depth3"), State.REC_LIKE),
+    "intermediate": (gained("pair"), State.REC_LIKE),
+    "every-layer": (gained("all"), State.REC_LIKE),
+}
+
+
+@pytest.fixture
+def ask(knn: Knn, probes: Probes, finding: Whose) -> Ask:
+    """The name of a finding to whose way the model has."""
+
+    def answer(name: str) -> Decision:
+        value, higher = FINDINGS[name]
+        return finding(lambda model: value(knn, probes, model), higher)
+
+    return answer
+
+
+def _finding(id: str, where: str, statement: str, reading: str) -> Callable[..., Any]:
+    return claim(id, where=where, statement=statement, reading=reading, about="model", published="none")
+
+
+@_finding(
+    "decline",
+    "3.1, Fig. 4",
+    "Whether class separability decreases after the first few blocks, as in REC models.",
+    "20-NN on CLS: best of blocks 0-3 minus block 11, the best chosen on the even images and judged on the odd ones",
+)
+def test_separability_falls_after_the_first_blocks(model: str, ask: Ask) -> Decision:
+    return ask("decline")
+
+
+@_finding(
+    "gathering",
+    "3.1, Fig. 4",
+    "Whether class information accumulates in the CLS token in the final blocks, as in JE models.",
+    "20-NN on CLS minus on GAP, mean over blocks 9-11",
+)
+def test_class_information_gathers_in_cls(model: str, ask: Ask) -> Decision:
+    return ask("gathering")
+
+
+@_finding(
+    "hidden",
+    "3.1, Fig. 4",
+    "Whether a linear probe finds what neighbours in the final CLS token do not show, as in REC models.",
+    "20-NN on a linear probe's logits minus on the final CLS token",
+)
+def test_a_probe_finds_what_neighbours_do_not_show(model: str, ask: Ask) -> Decision:
+    return ask("hidden")
+
+
+@_finding(
+    "deeper",
+    "3.2, Fig. 5",
+    "Whether a probe of three layers finds more than a linear one, as in REC models.",
+    "probe of depth 3 minus depth 1 on the final CLS token",
+)
+def test_a_deeper_probe_finds_more(model: str, ask: Ask) -> Decision:
+    return ask("deeper")
+
+
+@_finding(
+    "intermediate",
+    "3.2, Table 1, Fig. 6",
+    "Whether an intermediate layer beside the final one helps a linear probe, as in REC models.",
+    "linear probe on the final and the best other block, chosen on a hold-out, minus the final alone",
+)
+def test_an_intermediate_layer_helps(model: str, ask: Ask) -> Decision:
+    return ask("intermediate")
+
+
+@_finding(
+    "every-layer",
+    "3.2, Table 1",
+    "Whether all intermediate layers beside the final one help a linear probe, as in REC models.",
+    "linear probe on all blocks minus the final one",
+)
+def test_all_layers_help(model: str, ask: Ask) -> Decision:
+    return ask("every-layer")
+
+
+@claim(
+    "family",
+    where="Kinship",
+    statement="Whose the model is, by all measures and findings together.",
+    reading="what more than half of the measures and findings say that can be read, if no measure says the opposite of any "
+    "third of the depth",
+    about="model",
+    published="none",
+)
+def test_the_family(model: str, measures: dict[str, Measure], kinship: Callable[[Measure], Kinship], ask: Ask) -> Decision:
+    kin = {name: kinship(measure) for name, measure in measures.items()}
+    thirds = {f"{name}, {third}": one.of(model, blocks) for name, one in kin.items() for third, blocks in THIRDS.items()}
+    return verdict({name: one.of(model) for name, one in kin.items()}, thirds, {name: _asked(ask, name) for name in FINDINGS})
+
+
+def _asked(ask: Ask, name: str) -> Decision:
+    """A finding without its artifact is told as missing, and leaves the family to the others."""
+    try:
+        return ask(name)
+    except MissingArtifact as error:
+        return undecided(State.MISSING, str(error))

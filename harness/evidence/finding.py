@@ -1,0 +1,61 @@
+"""Findings of the paper that speak of one model: whether it does as JE models do, as REC models do, or as neither.
+
+The rule was written before any model was judged by it. A finding is one number of a model, of which the paper says that it is
+higher in one family. Where the runs of the two families part that way, by more than noise, the cut lies midway between their
+nearest runs, and a model is of the family on whose side of it its interval lies; of neither, where that lies wholly beyond all
+runs by more than half of what parts the two. Where they do not part, nobody is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.evidence.claim import undecided
+from harness.evidence.decide import Decision, State
+from harness.evidence.estimate import Estimate
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A model's name to its number, the runs of both families, and of which family the paper says that it is the higher one."""
+
+    value: Callable[[str], Estimate]
+    je: Sequence[str]
+    rec: Sequence[str]
+    higher: Literal[State.JE_LIKE, State.REC_LIKE]
+
+    def of(self, model: str) -> Decision:
+        """Whose way the model has, or that nothing may be said; the estimate is its number, the margin the cut.
+
+        A run is left out of its own family unless it is the only one there.
+        """
+        families = [[run for run in runs if run != model] or runs for runs in (self.je, self.rec)]
+        high, low = families if self.higher is State.JE_LIKE else families[::-1]
+        top, bottom = ([(self.value(run), run) for run in runs] for runs in (high, low))
+        least, most = min(top, key=_number), max(bottom, key=_number)
+        parted = least[0] - most[0]
+        if parted.interval()[0] <= 0:
+            seen = f"{least[1]} {least[0].value:+.2f}, {most[1]} {most[0].value:+.2f}"
+            return undecided(
+                State.UNCALIBRATED, f"the paper says that {self.higher} models are higher, which runs are not: {seen}"
+            )
+        own, half = self.value(model), parted.value / 2
+        cut, floor, ceiling = most[0].value + half, min(map(_number, bottom)) - half, max(map(_number, top)) + half
+        beneath, above = own.interval()
+        other = State.REC_LIKE if self.higher is State.JE_LIKE else State.JE_LIKE
+        if beneath > ceiling or above < floor:
+            state: State = State.NEITHER
+        elif beneath > cut:
+            state = self.higher
+        elif above < cut:
+            state = other
+        else:
+            state = State.INCONCLUSIVE
+        reason = f"{own.value:+.2f}; {self.higher} from {cut:+.2f} to {ceiling:+.2f}, {other} from {floor:+.2f}"
+        return Decision(state, own.value, (beneath, above), cut, own.n, own.unit, reason)
+
+
+def _number(run: tuple[Estimate, str]) -> float:
+    return run[0].value
