@@ -16,8 +16,8 @@ from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.params import Family, Params
 from harness.artifacts.schema import Schema
-from harness.artifacts.store import Arrays
-from harness.artifacts.tables import AGREE, CKA, KNN, PROBE, SIMILARITY, SWEEP, TOKENS, unpack
+from harness.artifacts.store import Arrays, Table
+from harness.artifacts.tables import AGREE, CKA, KNN, PATH, PROBE, SIMILARITY, SWEEP, TOKENS, unpack
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.agreement import Agreement, Agreements, Answers, MeasuredAnswers, PrintedAnswers
 from harness.evidence.claim import Reading, undecided
@@ -34,6 +34,7 @@ from harness.evidence.probes import MeasuredProbes, PrintedProbes, ProbeAccuracy
 from harness.evidence.published import Published
 from harness.evidence.published import load as load_published
 from harness.evidence.sweep import Sweep
+from harness.evidence.ways import Ways
 
 # Relative, so that verdicts read the same in every checkout.
 ROOT = Path(os.path.relpath(Path(__file__).resolve().parent.parent))
@@ -117,6 +118,12 @@ def probes(params: Params, reading: Reading, published: Callable[[str, str], Pub
     if reading.source == "published":
         return PrintedProbes(published("probe", "probes of depth 1 to 5 on frozen CLS tokens"))
     return MeasuredProbes(probe_accuracy_of(params, reading))
+
+
+@pytest.fixture
+def ways(params: Params, reading: Reading) -> Callable[[str], Ways]:
+    """A model's name to how fine-tuning moved its attention."""
+    return ways_of(params, reading)
 
 
 @pytest.fixture
@@ -293,6 +300,20 @@ def probe_accuracy_of(params: Params, reading: Reading) -> Callable[[str], Probe
     return lambda role: _probes(*open_model(params, reading, PROBE, "probes", role))
 
 
+def ways_of(params: Params, reading: Reading) -> Callable[[str], Ways]:
+    """How fine-tuning moved a model's attention from its artifact."""
+
+    def moved(role: str) -> Ways:
+        model = reading.player(role)
+        check(params, reading.source, model)
+        path = ROOT / "artifacts" / reading.source / "path" / f"{model}.json"
+        table = _table(path)
+        noted(reading, path, table)
+        return Ways.from_table(table)
+
+    return moved
+
+
 def agreements_of(params: Params, reading: Reading) -> Agreements:
     """The agreement of two models' linear probes from their artifact."""
 
@@ -350,11 +371,16 @@ def find(root: Path, params: Params, source: str, kind: str, a: str, b: str) -> 
 def note(reading: Reading, path: Path, schema: Schema) -> Arrays:
     """Open an artifact of the source's profile and put it down as read."""
     arrays = _read(path, schema.kind)
-    if arrays.provenance.profile != reading.source:
-        seen = arrays.provenance.profile
-        raise InvalidInput(path, field="profile", seen=seen, expected=reading.source, next_step="run dvc repro")
-    reading.note(path.relative_to(ROOT), arrays.sha256)
+    noted(reading, path, arrays)
     return arrays
+
+
+def noted(reading: Reading, path: Path, found: Arrays | Table) -> None:
+    """Put down as read what is of the source's profile. Raises InvalidInput for another's."""
+    if found.provenance.profile != reading.source:
+        seen = found.provenance.profile
+        raise InvalidInput(path, field="profile", seen=seen, expected=reading.source, next_step="run dvc repro")
+    reading.note(path.relative_to(ROOT), found.sha256)
 
 
 _SCHEMAS = {schema.kind: schema for schema in (AGREE, CKA, SIMILARITY, KNN, PROBE, SWEEP)}
@@ -363,6 +389,11 @@ _SCHEMAS = {schema.kind: schema for schema in (AGREE, CKA, SIMILARITY, KNN, PROB
 @lru_cache(maxsize=32)
 def _read(path: Path, kind: str) -> Arrays:
     return store.read_arrays(path, _SCHEMAS[kind])
+
+
+@lru_cache(maxsize=16)
+def _table(path: Path) -> Table:
+    return store.read_table(path, PATH)
 
 
 # A pair keeps its draws (16 MB), which every claim about it shares.

@@ -16,6 +16,7 @@ from harness.artifacts.params import nearest
 STAGES = {
     "check": ("harness.stages.check", "run", ()),
     "weights": ("harness.stages.weights", "run", ("model",)),
+    "finetune": ("harness.stages.finetune", "run", ("model",)),
     "extract": ("harness.stages.extract", "run", ("model",)),
     "references": ("harness.stages.references", "run", ("kind",)),
     "compare": ("harness.stages.compare", "run", ("model",)),

@@ -13,7 +13,7 @@ import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
-from harness.artifacts.recipes import AnyRecipe
+from harness.artifacts.recipes import AnyRecipe, FinetuneRecipe
 from harness.artifacts.strict import Count, Positive, Strict, Unit
 
 T = TypeVar("T")
@@ -180,7 +180,7 @@ class Profile(Strict):
 
     name: the profile's own. models: those that are measured, which are those with weights here. references: what each of
     them is compared with. sweep_models: the two of Fig. A1. anchors: by model, 20-NN accuracy in percent of its final CLS
-    token as others published it for the same weights and images.
+    token as others published it for the same weights and images. finetuned: those that are fine-tuned as well, by `finetune`.
     """
 
     name: Key
@@ -195,6 +195,8 @@ class Profile(Strict):
     similarity: SimilarityParams
     sweep: SweepParams
     anchors: dict[Key, Annotated[float, Field(gt=0, lt=100)]] = Field(default_factory=dict)
+    finetuned: tuple[Key, ...] = ()
+    finetune: FinetuneRecipe | None = None
 
 
 class Released(Download):
@@ -370,7 +372,12 @@ def _refuse_other_names(params: Params, name: str, profile: Profile) -> None:
     where = f"profiles.{name}"
     if profile.name != name:
         raise InvalidInput("params.yaml", field=f"{where}.name", seen=profile.name, expected=name)
-    for field, options in (("models", params.models), ("references", profile.models), ("sweep_models", profile.models)):
+    for field, options in (
+        ("models", params.models),
+        ("references", profile.models),
+        ("sweep_models", profile.models),
+        ("finetuned", profile.models),
+    ):
         names = getattr(profile, field)
         for model in names:
             _pick(dict.fromkeys(options, 0), model, f"{where}.{field}")
@@ -378,6 +385,9 @@ def _refuse_other_names(params: Params, name: str, profile: Profile) -> None:
             raise InvalidInput("params.yaml", field=f"{where}.{field}", seen=", ".join(names), expected="each model once")
     for model in profile.models:
         params.weights(model, name)
+    if profile.finetuned and profile.finetune is None:
+        seen = f"none for {', '.join(profile.finetuned)}"
+        raise InvalidInput("params.yaml", field=f"{where}.finetune", seen=seen, expected="a recipe to fine-tune by (Table A5)")
     for model in profile.references:
         if params.models[model].family is None:
             raise InvalidInput("params.yaml", field=f"models.{model}.family", seen="none", expected="one, as references have")

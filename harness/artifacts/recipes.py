@@ -5,9 +5,9 @@ The learning rate is base_lr x batch / 256 (appendix A.2). Where the tables are 
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.artifacts.strict import Count, Positive, Strict, Unit
 
@@ -83,6 +83,35 @@ class SupervisedRecipe(Recipe):
     objective: Literal["supervised"]
     classes: Annotated[int, Field(ge=2)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class FinetuneRecipe(Recipe):
+    """Fine-tuning with labels from a pre-trained network (Table A5), a linear layer on its final CLS token.
+
+    layer_decay: by how much a layer's rate is lower than that of the next. randaugment: timm's name of it; with the official
+    recipe's "-inc1" it asks Pillow for 0 bits at times, which is refused. erasing: probability of random erasing, on which the
+    paper is silent. every: epochs between the snapshots of which the path's length is taken, for each of these.
+    """
+
+    labelled: ClassVar[bool] = True
+
+    betas: tuple[Unit, Unit] = (0.9, 0.999)
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.75
+    randaugment: str = "rand-m9-mstd0.5"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    mixup: Annotated[float, Field(ge=0)] = 0.8
+    cutmix: Annotated[float, Field(ge=0)] = 1.0
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    erasing: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    every: Annotated[tuple[Count, ...], Field(min_length=1)] = (1,)
+
+    @model_validator(mode="after")
+    def _even(self) -> Self:
+        if self.batch % 2:
+            raise ValueError("an even batch: mixup mixes its images in pairs")
+        if any(self.epochs % every for every in self.every):
+            raise ValueError("epochs between snapshots that divide the epochs: the last snapshot is the end")
+        return self
 
 
 class RandomRecipe(Strict):

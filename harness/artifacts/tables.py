@@ -31,6 +31,21 @@ CURVE = Schema(
     },
 )
 
+PATH = Schema(
+    "path",
+    1,
+    {
+        # How fine-tuning moved each group of parameters, by the epochs between the snapshots that its length is taken from.
+        "every": Column("int64", ("row",), "epochs", 1),
+        "block": Column("int64", ("row",), "block, -1 outside of blocks", -1),
+        "kind": Column("str", ("row",), "attention (qkv and proj), fc, norm or other"),
+        "net": Column("float64", ("row",), "Euclidean norm of the end less the start", 0),
+        "length": Column("float64", ("row",), "sum of the norms of the steps between snapshots", 0),
+        "start": Column("float64", ("row",), "norm at the start", 0),
+        "steps": Column("int64", ("row",), "steps", 1),
+    },
+)
+
 BANK = Schema(
     "bank",
     2,

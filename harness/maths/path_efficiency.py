@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,6 +70,14 @@ class Steps:
             self._lengths[key] += step
         self._last = {name: value.detach().clone() for name, value in snapshot.items()}
         self._count += 1
+
+    def state(self) -> dict[str, Any]:
+        """What a further process needs to go on, beside the start."""
+        return {"last": self._last, "lengths": self._lengths, "count": self._count}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self._last, self._lengths, self._count = state["last"], state["lengths"], state["count"]
 
     def ways(self) -> dict[Group, Way]:
         """Each group's way so far. Raises InvalidInput before the second snapshot, and for a group that never moved."""

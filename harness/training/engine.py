@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -29,12 +30,14 @@ def pretrain(
     scratch: Path,
     *,
     monitor_every: int,
+    layer_decay: float = 1.0,
     device: str = "cpu",
 ) -> list[dict[str, float]]:
     """Train in place and return the curve: one row per monitored epoch (loss, learning rate, k-NN accuracy).
 
     images: (n, 3, s, s) uint8. labels: (n,) int64, used by the k-NN monitor, and shown to an objective only where the
     recipe is labelled.
+    layer_decay: how much lower each layer's rate is than the next one's, from the backbone's end on.
     scratch: folder of the resumable state. A run that was killed continues from the last finished epoch and ends with
     the very weights of an uninterrupted one.
     Raises InvalidInput when a batch does not fit the data or the loss stops being finite.
@@ -43,7 +46,7 @@ def pretrain(
         raise InvalidInput("params.yaml", field="batch", seen=recipe.batch, expected=f"at most the {len(images)} images")
     per_epoch = len(images) // recipe.batch
     total = per_epoch * recipe.epochs
-    optimiser = torch.optim.AdamW(_groups(objective), lr=1.0, betas=recipe.betas)
+    optimiser = torch.optim.AdamW(_groups(objective, layer_decay), lr=1.0, betas=recipe.betas)
     images, labels = images.to(device), labels.to(device)
     rows: list[dict[str, float]] = []
     torch.manual_seed(recipe.seed)
@@ -86,7 +89,7 @@ def _step(
     rate = warmup_cosine(progress.step, warmup, progress.total, recipe.base_lr * recipe.batch / 256)
     decay = objective.weight_decay(progress)
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["scale"]
         group["weight_decay"] = decay if group["decayed"] else 0.0
     loss = objective(batch, progress, *labels)
     optimiser.zero_grad(set_to_none=True)
@@ -99,14 +102,23 @@ def _step(
     return loss.detach()
 
 
-def _groups(objective: Objective) -> list[dict[str, Any]]:
-    """Weight decay applies to matrices only: biases, norms and tokens are left alone, as in the official recipes."""
-    trained = [(name, p) for name, p in objective.named_parameters() if p.requires_grad]
-    plain = [p for name, p in trained if p.ndim < 2 or name.endswith(("cls_token", "pos_embed", "mask_token"))]
-    skip = {id(p) for p in plain}
+def _groups(objective: Objective, layer_decay: float) -> list[dict[str, Any]]:
+    """Weight decay applies to matrices only: biases, norms and tokens are left alone, as in the official recipes. Layers are
+    timm's: what comes before the blocks, each block, the final norm with the last of them. What is not the backbone's has the
+    whole rate, the last block layer_decay of it, and so on.
+    """
+    scale: dict[int, float] = {}
+    if layer_decay < 1:
+        layers = param_groups_layer_decay(objective.backbone(), layer_decay=layer_decay)
+        scale = {id(p): layer_decay * layer["lr_scale"] for layer in layers for p in layer["params"]}
+    found: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, p in objective.named_parameters():
+        if p.requires_grad:
+            plain = p.ndim < 2 or name.endswith(("cls_token", "pos_embed", "mask_token"))
+            found.setdefault((not plain, scale.get(id(p), 1.0)), []).append(p)
     return [
-        {"params": [p for _, p in trained if id(p) not in skip], "decayed": True},
-        {"params": plain, "decayed": False},
+        {"params": params, "decayed": decayed, "scale": share}
+        for (decayed, share), params in sorted(found.items(), reverse=True)
     ]
 
 

@@ -468,3 +468,13 @@ def test_anchors_are_of_models_that_the_profile_has() -> None:
     assert params.load(PROJECT).of("paper").anchors == {"dino": 76.1}
     assert refusal(changed("profiles.paper.anchors", {"supervised": 90.0})).field == "profiles.paper.anchors"
     assert refusal(changed("profiles.paper.anchors", {"dino": 0.0})).field == "profiles.paper.anchors.dino"
+
+
+def test_models_are_fine_tuned_by_a_recipe_that_the_profile_has() -> None:
+    assert params.load(PROJECT).of("paper").finetuned == ()
+    nearest = refusal(changed("profiles.embedded.finetuned", ["mea"]))
+    assert (nearest.field, nearest.seen) == ("profiles.embedded.finetuned", "mea")
+    assert refusal(changed("profiles.embedded.finetuned", ["mae", "mae"])).expected == "each model once"
+    lacking = refusal(changed("profiles.paper.finetuned", ["mae"]))
+    assert (lacking.field, lacking.seen) == ("profiles.paper.finetune", "none for mae")
+    assert refusal(changed("profiles.embedded.finetune.batch", 33)).field == "profiles.embedded.finetune"

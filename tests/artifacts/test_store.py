@@ -587,10 +587,10 @@ def test_what_was_read_outlives_the_file_being_replaced(path):
 
 def test_every_kind_of_artifact_can_be_stored():
     known = {name: value for name, value in vars(tables).items() if isinstance(value, Schema)}
-    assert {"AGREE", "BANK", "CKA", "CURVE", "KNN", "PIXELS", "PROBE", "SIMILARITY", "SWEEP"} == set(known)
+    assert {"AGREE", "BANK", "CKA", "CURVE", "KNN", "PATH", "PIXELS", "PROBE", "SIMILARITY", "SWEEP"} == set(known)
     for schema in known.values():
         for column in schema.columns.values():
-            assert column.dtype in store._TAGS
+            assert column.dtype in {*store._TAGS, "str"}
             assert column.axes
     assert len({schema.kind for schema in known.values()}) == len(known)
     assert tables.unpack(tables.pack(["0.norm1", "äö"])) == ["0.norm1", "äö"]

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import worlds
 
@@ -13,7 +14,7 @@ from harness.artifacts import params as parameters
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.provenance import Provenance
-from harness.artifacts.tables import CKA, KNN, PROBE, SIMILARITY, SWEEP, TOKENS, TYPES, pack
+from harness.artifacts.tables import CKA, KNN, PATH, PROBE, SIMILARITY, SWEEP, TOKENS, TYPES, pack
 from harness.evidence.claim import Reading
 from harness.evidence.resampling import BLOCKS, DRAWS
 
@@ -129,6 +130,26 @@ def test_probes_are_those_of_the_profile_or_what_the_paper_prints(fixtures, para
     reading = Reading("published")
     printed = given(fixtures.probes)(params, reading, given(fixtures.published)(params, reading))
     assert printed.combination({("mae", "all"): 1.0}).value == pytest.approx(70.12)
+
+
+def test_ways_are_those_of_the_run_that_plays_the_model(fixtures, params, tmp_path):
+    rows = [
+        {"every": 1, "block": i, "kind": "attention", "net": 1.0, "length": 2.0, "start": 4.0, "steps": 3} for i in range(12)
+    ]
+    path = tmp_path / "artifacts" / "embedded" / "path" / "mae_1.json"
+    path.parent.mkdir(parents=True)
+    of = Provenance(profile="embedded", stage="finetune", parameters="", code="", images="")
+    sha = store.write_table(path, PATH, pd.DataFrame(rows), of)
+    reading = Reading("embedded", cast={"mae": "mae_1"})
+    found = given(fixtures.ways)(params, reading)("mae")
+    assert (found.efficiency().value, found.displacement().value) == (0.5, 0.25)
+    assert reading.artifacts == {"artifacts/embedded/path/mae_1.json": sha}
+    with pytest.raises(MissingArtifact, match=r"path/dino\.json"):
+        given(fixtures.ways)(params, reading)("dino")
+    store.write_table(path, PATH, pd.DataFrame(rows), of.model_copy(update={"profile": "paper"}))
+    fixtures._table.cache_clear()
+    with pytest.raises(InvalidInput, match=r"(?s)profile.*paper.*embedded"):
+        given(fixtures.ways)(params, Reading("embedded"))("mae_1")
 
 
 def test_what_was_not_measured_is_missing(fixtures, params):

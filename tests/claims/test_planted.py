@@ -18,6 +18,7 @@ from harness.evidence.decide import State
 from harness.evidence.neighbourhoods import Neighbourhoods
 from harness.evidence.pair import Pair
 from harness.evidence.probes import MeasuredProbes, ProbeAccuracy
+from harness.evidence.ways import Ways
 
 CLAIMS = Path(__file__).parents[2] / "claims"
 
@@ -28,6 +29,7 @@ def renamed(names: dict[str, str]) -> World:
     told = world.remade(lambda measure: lambda a, b: measure(names.get(a, a), names.get(b, b)))
     probes = MeasuredProbes(lambda model: worlds.probe_accuracy(names.get(model, model)))
     told = replace(told, knn=lambda model: world.knn(names.get(model, model)), probes=probes)
+    told = replace(told, ways=lambda model: world.ways(names.get(model, model)))
     return with_agreements(told, lambda a, b: worlds.agreement(names.get(a, a), names.get(b, b)))
 
 
@@ -145,6 +147,11 @@ def same_as(source: str, *sets: str) -> World:
     return probes(lambda right: right | {name: right[source] for name in sets})
 
 
+def turned(ways: Ways) -> Ways:
+    """O: ways as crooked as they were straight."""
+    return replace(ways, length=ways.net / (1.3 - ways.net / ways.length))
+
+
 def blocks_reversed(right):
     return np.concatenate([right[:, 11::-1], right[:, 12:]], axis=1)
 
@@ -199,6 +206,12 @@ CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
         for k in (5, 10)
     },
     "f1": {"S": lambda: renamed(SWAPPED)},
+    "path": {
+        "crooked": lambda: replace(World(), ways=lambda model: turned(worlds.ways(model))),
+        "S": lambda: renamed({"mae": "dino", "dino": "mae"}),
+        "Q": lambda: renamed({"mae": "moco_v3"}),
+    },
+    "je-still": {"S": lambda: renamed({"mae": "dino", "dino": "mae"}), "Q": lambda: renamed({"mae": "moco_v3"})},
     "flip-cause": {},
 }
 
@@ -212,7 +225,7 @@ TRAINED_LIKE = {
 }
 
 # Claims that no similarity decides.
-ACCURACY = ("knn-", "cka-", "flip-", "lp-", "nlp-", "inter-", "wide-", "all-", "tau-", "f1")
+ACCURACY = ("knn-", "cka-", "flip-", "lp-", "nlp-", "inter-", "wide-", "all-", "tau-", "f1", "path", "je-still")
 
 # Where no intervention, or nothing at all, was measured, a claim cannot be planted.
 WITHOUT_EVIDENCE = {"flip-cause"}

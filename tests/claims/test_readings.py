@@ -25,6 +25,7 @@ from harness.evidence.neighbourhoods import Neighbourhoods
 from harness.evidence.pair import Pair
 from harness.evidence.probes import MeasuredProbes, ProbeAccuracy
 from harness.evidence.sweep import Sweep
+from harness.evidence.ways import Ways
 
 NAMES = ["moco_v3", "dino", "mae", "random", "random_learned"]
 QKV, NORM, FC = TYPES.index("attn.qkv"), TYPES.index("norm1"), TYPES.index("mlp.fc1")
@@ -96,6 +97,18 @@ def agreement(a: str, b: str) -> Agreement:
 
 
 @cache
+def ways(model: str) -> Ways:
+    rng = np.random.default_rng([13, NAMES.index(model)])
+    net, start = rng.uniform(1, 2, 12), rng.uniform(4, 5, 12)
+    return Ways(net, net / rng.uniform(0.3, 0.9, 12), start)
+
+
+def moved(model: str, over: str) -> float:
+    found = ways(model)
+    return float(np.mean(found.net / getattr(found, over)))
+
+
+@cache
 def sweep() -> Sweep:
     rng = np.random.default_rng(3)
     return Sweep(*(rng.uniform(0, 1, (8, sizes, 5)) for sizes in (4, 4, 3)), "random")
@@ -113,6 +126,7 @@ WORLD = replace(
     agreements=agreement,
     answers=MeasuredAnswers(agreement),
     sweep=sweep(),
+    ways=ways,
 )
 
 
@@ -322,6 +336,8 @@ READINGS: dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]] = {
         for row, k in enumerate((5, 10))
     },
     "f1": lambda _m, _d: [("exceeds", same("dino", matched=m) - same("mae", matched=m), 0.02) for m in (False, True)],
+    "path": lambda _m, _d: [("exceeds", moved("mae", "length") - moved(je, "length"), 0.0) for je in BOTH],
+    "je-still": lambda _m, _d: [("exceeds", moved("mae", "start") - moved(je, "start"), 0.0) for je in BOTH],
     "lp-order": lambda _m, _d: [("exceeds", probe(je, "final") - probe("mae", "final"), 5.0) for je in BOTH],
     "nlp-je-small": lambda _m, _d: [("below", over_final(je, "depth2"), 0.75) for je in BOTH],
     "nlp-je-flat": lambda _m, _d: [("below", probe(je, deep(je)) - probe(je, "depth2"), 0.2) for je in BOTH],
@@ -395,7 +411,7 @@ def test_a_claim_compares_what_its_reading_says(id: str, seed: int, monkeypatch:
 
 ASKS = {
     "difference": {"je-rec-low", "early-onset", "je-late-drop", "rec-quarter", "type-order"}
-    | {"knn-diverge", "knn-cls", "knn-gap-closer", "lp-order", "nlp-mae-below", "f1"}
+    | {"knn-diverge", "knn-cls", "knn-gap-closer", "lp-order", "nlp-mae-below", "f1", "path", "je-still"}
     | {f"tau-{subset}-{k}" for subset in ("all", "right", "wrong") for k in (5, 10)},
     "level": {"je-je-high", "attn-nil"},
     "match": {"je-diag"},

@@ -26,6 +26,7 @@ from harness.evidence.panel import Panel
 from harness.evidence.probes import MeasuredProbes, ProbeAccuracy, Probes
 from harness.evidence.resampling import BLOCKS, HI
 from harness.evidence.sweep import Sweep
+from harness.evidence.ways import Ways
 
 JE, REC, UNTRAINED, SUPERVISED = ["moco_v3", "dino"], ["mae"], ["random", "random_learned"], "supervised"
 # Three pre-training runs of each method.
@@ -163,6 +164,15 @@ def knn(model: str) -> Accuracy:
 
 
 @cache
+def ways(model: str) -> Ways:
+    """Attention of MAE goes far and straight, that of JE models stays near where it was and turns often (Fig. 11)."""
+    rng = np.random.default_rng([12, MODELS.index(model)])
+    straight, far = (0.8, 0.5) if METHOD.get(model) in REC else (0.5, 0.1)
+    start, moved = rng.uniform(9, 11, 12), far + rng.normal(scale=0.005, size=12)
+    return Ways(moved * start, moved * start / (straight + rng.normal(scale=0.02, size=12)), start)
+
+
+@cache
 def probe_accuracy(model: str) -> ProbeAccuracy:
     """Probes as Table 1, Figs. 5 and 6 have them: MAE gains by a block, by all of them and by depth, JE models hardly any."""
     method = METHOD.get(model)
@@ -225,6 +235,7 @@ class World:
     agreements: Agreements = agreement
     answers: Answers = field(default_factory=lambda: MeasuredAnswers(agreement))
     sweep: Sweep = field(default_factory=sweep)
+    ways: Callable[[str], Ways] = ways
     je: Sequence[str] = tuple(JE)
     rec: Sequence[str] = tuple(REC)
     untrained: Sequence[str] = tuple(UNTRAINED)
@@ -260,6 +271,7 @@ def on_panel(claim: Callable[..., Any], world: World) -> tuple[Decision, Reading
     playing = replace(
         world.remade(cast),
         knn=lambda model: world.knn(reading.player(model)),
+        ways=lambda model: world.ways(reading.player(model)),
         probes=MeasuredProbes(lambda model: probes.of(reading.player(model))),
         agreements=cast(world.agreements),
         answers=MeasuredAnswers(cast(world.agreements)),

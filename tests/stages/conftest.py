@@ -72,6 +72,17 @@ TINY: dict[str, Any] = {
             },
             "similarity": {"k": 5, "subsets": 4},
             "sweep": {"layers": 3, "minibatches": [8, 16], "images": [16, 32], "subsets": 2, "seed": 0},
+            "finetuned": ["one"],
+            "finetune": {
+                "seed": 0,
+                "epochs": 2,
+                "batch": 32,
+                "base_lr": 0.01,
+                "weight_decay": 0.05,
+                "warmup_epochs": 1,
+                "crop": [0.6, 1.0],
+                "every": [1, 2],
+            },
         }
     },
 }

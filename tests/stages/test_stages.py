@@ -14,12 +14,13 @@ import torch
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.layout import Layout
-from harness.artifacts.tables import BANK, CKA, CURVE, KNN, PIXELS, SIMILARITY, SWEEP, TYPES, unpack
+from harness.artifacts.tables import BANK, CKA, CURVE, KNN, PATH, PIXELS, SIMILARITY, SWEEP, TYPES, unpack
+from harness.artifacts.tables import checkpoint as checkpoint_schema
 from harness.data import images as image_lists
 from harness.maths import cka
 from harness.models import checkpoint
 from harness.models.build import build, normaliser
-from harness.stages import agree, compare, extract, knn, probe, report, sweep, weights
+from harness.stages import agree, compare, extract, finetune, knn, probe, report, sweep, weights
 from harness.stages.place import Place
 
 
@@ -27,6 +28,11 @@ def prepare(place: Place, *models: str) -> None:
     for model in models:
         weights.run(place, model)
         extract.run(place, model)
+
+
+def checkpoint_of(network: torch.nn.Module) -> Any:
+    """The schema of a network's checkpoint."""
+    return checkpoint_schema({name: value.half().numpy() for name, value in network.state_dict().items()})
 
 
 def network(place: Place, model: str) -> torch.nn.Module:
@@ -40,6 +46,7 @@ def network(place: Place, model: str) -> torch.nn.Module:
     ("stage", "paths"),
     [
         (lambda p: weights.run(p, "taught"), ["checkpoints/taught.safetensors", "curves/taught.json"]),
+        (lambda p: finetune.run(p, "one"), ["finetuned/one.safetensors", "finetuning/one.json", "path/one.json"]),
         (lambda p: extract.run(p, "one"), ["banks/one.safetensors"]),
         (lambda p: compare.run(p, "two"), ["cka/two/one.safetensors", "similarity/two/one.safetensors"]),
         (lambda p: knn.run(p, "one"), ["knn/one.safetensors"]),
@@ -67,6 +74,36 @@ def test_a_random_model_is_its_seed_in_float16_and_has_no_curve(tiny: Place) -> 
     loaded = network(tiny, "one").state_dict()
     assert all(torch.equal(loaded[name], value.half().float()) for name, value in expected.items())
     assert store.read_table(tiny.path("curves", "one", ending=".json"), CURVE).rows.empty
+
+
+def test_fine_tuning_goes_from_the_checkpoint_along_its_path(tiny: Place) -> None:
+    weights.run(tiny, "one")
+    finetune.run(tiny, "one")
+    before, after = network(tiny, "one"), network(tiny, "one")
+    checkpoint.load(tiny.path("finetuned", "one"), after)
+    table = store.read_table(tiny.path("path", "one", ending=".json"), PATH)
+    rows = table.rows.set_index(["every", "block", "kind"])
+    # Two epochs and one step, three blocks of three kinds, and what is outside of them.
+    assert len(rows) == 2 * (3 * 3 + 1)
+    assert set(rows.steps[1]) == {2}
+    assert set(rows.steps[2]) == {1}
+    np.testing.assert_array_equal(rows.net[2], rows.length[2])
+    for block in range(3):
+        parts = ("attn.qkv.weight", "attn.qkv.bias", "attn.proj.weight", "attn.proj.bias")
+        one, other = (
+            torch.cat([n.get_parameter(f"blocks.{block}.{part}").flatten() for part in parts]) for n in (before, after)
+        )
+        way = rows.loc[(1, block, "attention")]
+        assert way.start == pytest.approx(one.norm().item())
+        # The artifact has half the precision that the path was measured at.
+        assert way.net == pytest.approx((other - one).norm().item(), rel=0.02)
+    assert table.provenance.weights == store.read_arrays(tiny.path("checkpoints", "one"), checkpoint_of(before)).sha256
+    assert store.read_table(tiny.path("finetuning", "one", ending=".json"), CURVE).rows.epoch.tolist() == [1, 2]
+
+
+def test_what_the_profile_does_not_fine_tune_is_refused(tiny: Place) -> None:
+    with pytest.raises(InvalidInput, match=r"(?s)finetuned.*seen: two.*expected: one of profiles.tiny.finetuned: one"):
+        finetune.run(tiny, "two")
 
 
 def test_training_changes_the_weights_and_records_its_curve(tiny: Place) -> None:

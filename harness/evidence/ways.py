@@ -1,0 +1,63 @@
+"""How fine-tuning moved a model's attention layers, as estimates over its blocks (3.3, Fig. 11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.store import Table
+from harness.evidence.depth import at_depth
+from harness.evidence.estimate import Estimate, FloatArray
+from harness.evidence.resampling import BLOCKS, DRAWS, SEED
+
+
+@dataclass(frozen=True, eq=False)
+class Ways:
+    """Of the attention (qkv and proj) of each of twelve blocks: net displacement, length of the way, norm at the start, (12,).
+
+    A network of another depth has its blocks at the same shares of the depth.
+    Raises InvalidInput for other shapes, and for a block that did not move or went further than its way is long.
+    """
+
+    net: FloatArray
+    length: FloatArray
+    start: FloatArray
+
+    def __post_init__(self) -> None:
+        shapes = {name: getattr(self, name).shape for name in ("net", "length", "start")}
+        if set(shapes.values()) != {(len(BLOCKS),)}:
+            raise InvalidInput("path", field="blocks", seen=shapes, expected=f"({len(BLOCKS)},) of each")
+        # Rounding may make a straight way a little shorter than its ends are apart.
+        bad = ~((self.net > 0) & (self.net <= self.length * (1 + 1e-9)) & (self.start > 0))
+        if bad.any():
+            block = int(np.flatnonzero(bad)[0])
+            seen = f"net {self.net[block]:.4g}, length {self.length[block]:.4g}, start {self.start[block]:.4g}"
+            raise InvalidInput("path", field=f"attention of block {block}", seen=seen, expected="0 < net <= length, 0 < start")
+
+    @classmethod
+    def from_table(cls, table: Table) -> Self:
+        """From a PATH artifact, of its snapshots after each epoch.
+
+        Raises InvalidInput where there is no snapshot after each epoch, or a block is missing.
+        """
+        rows = table.rows[(table.rows["every"] == 1) & (table.rows["kind"] == "attention")].sort_values("block")
+        blocks = rows["block"].tolist()
+        if not blocks or blocks != list(range(len(blocks))):
+            raise InvalidInput("path", field="attention after every epoch", seen=f"blocks {blocks}", expected="all, from 0 on")
+        chosen = at_depth(len(blocks))
+        return cls(*(rows[name].to_numpy(np.float64)[chosen] for name in ("net", "length", "start")))
+
+    def efficiency(self) -> Estimate:
+        """E = net / length in (0, 1], mean over blocks: 1 is a straight way."""
+        return self._mean(self.net / self.length)
+
+    def displacement(self) -> Estimate:
+        """net / norm at the start, mean over blocks: how far attention went, as a share of what it was."""
+        return self._mean(self.net / self.start)
+
+    def _mean(self, values: FloatArray) -> Estimate:
+        n = len(values)
+        return Estimate.resample(lambda w: w @ values / n, n, seed=SEED, unit="blocks", key="depth", draws=DRAWS)

@@ -1,0 +1,68 @@
+"""Finetune: a model that has learnt the labels, the curve of its fine-tuning, and the path of its parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from harness.artifacts import store
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.params import ScenesData
+from harness.artifacts.tables import CURVE, PATH
+from harness.data import images
+from harness.maths.path_efficiency import Steps
+from harness.models import checkpoint
+from harness.models.build import build, normaliser
+from harness.stages.place import Place, resolved
+from harness.training.engine import pretrain
+from harness.training.finetune import Finetune
+
+LIBRARIES = ("torch", "timm", "torchvision", "numpy", "pillow")
+
+
+def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), device: str = "cpu") -> None:
+    """Make finetuned/<model>, finetuning/<model> and path/<model>; goes on where it was killed (its state lies in scratch).
+
+    Raises InvalidInput for a model that the profile does not fine-tune, and for images that are not in memory.
+    """
+    settings = place.settings
+    recipe, data, architecture = settings.finetune, settings.data, place.params.architecture(model, place.profile)
+    if recipe is None or model not in settings.finetuned:
+        expected = f"one of profiles.{place.profile}.finetuned: {', '.join(settings.finetuned) or 'none'}"
+        raise InvalidInput("params.yaml", field="finetuned", seen=model, expected=expected)
+    if not isinstance(data, ScenesData):
+        expected = "kind: scenes (training reads its images from memory)"
+        raise InvalidInput("params.yaml", field="finetuned", seen="a reader's images", expected=expected)
+    network = build(architecture.name, **architecture.options, drop_path_rate=recipe.drop_path)
+    start = checkpoint.load(place.path("checkpoints", model), network, place.precision(model))
+    source = images.load(data, "train", data.train, 0)
+    objective = Finetune(network, recipe, source.classes, data.size, data.mean, data.std, normaliser(data.mean, data.std))
+    pixels = torch.from_numpy(source.read(np.arange(len(source)))).permute(0, 3, 1, 2).contiguous()
+    parameters = [architecture, data, recipe]
+    state = scratch / resolved([*parameters, start.sha256])[:16]
+    labels = torch.from_numpy(source.label)
+    curve = pretrain(objective, recipe, pixels, labels, state, monitor_every=1, layer_decay=recipe.layer_decay, device=device)
+    provenance = place.provenance(
+        __name__,
+        parameters,
+        weights=start.sha256,
+        inputs={f"checkpoints/{model}": start.sha256},
+        libraries=LIBRARIES,
+    )
+    checkpoint.save(place.path("finetuned", model), network, provenance, place.precision(model))
+    rows = pd.DataFrame(curve, columns=list(CURVE.columns)).astype({name: c.dtype for name, c in CURVE.columns.items()})
+    store.write_table(place.path("finetuning", model, ending=".json"), CURVE, rows, provenance)
+    store.write_table(place.path("path", model, ending=".json"), PATH, ways(objective.paths), provenance)
+
+
+def ways(paths: dict[int, Steps]) -> pd.DataFrame:
+    """The rows of a path, by the epochs between snapshots, block and kind. Raises InvalidInput for what never moved."""
+    rows = [
+        (every, block, kind, way.net, way.length, way.start, way.steps)
+        for every, steps in paths.items()
+        for (block, kind), way in sorted(steps.ways().items())
+    ]
+    return pd.DataFrame(rows, columns=list(PATH.columns))

@@ -1,0 +1,108 @@
+"""Fine-tuning (Table A5): the whole network learns the labels, and how its parameters move is taken down on the way."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from timm.data import Mixup, create_transform
+from torch import Tensor, nn
+from torchvision.transforms.functional import to_pil_image
+
+from harness.artifacts.recipes import FinetuneRecipe
+from harness.maths.path_efficiency import Steps
+from harness.training.objective import Progress
+
+
+class Finetune(nn.Module):
+    """Cross-entropy of a linear layer on the final CLS token, over timm's augmentations, mixup and cutmix.
+
+    vit: pre-trained, with drop path. size, mean, std: of the images that it is given. paths: by the epochs between snapshots.
+    """
+
+    def __init__(
+        self,
+        vit: nn.Module,
+        recipe: FinetuneRecipe,
+        classes: int,
+        size: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        normalise: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.recipe, self.normalise = recipe, normalise
+        self.vit = vit
+        torch.manual_seed(recipe.seed)
+        self.head = nn.Linear(vit.embed_dim, classes)
+        nn.init.trunc_normal_(self.head.weight, std=2e-5)
+        nn.init.zeros_(self.head.bias)
+        self.view = create_transform(
+            size,
+            is_training=True,
+            scale=recipe.crop,
+            auto_augment=recipe.randaugment,
+            interpolation="bicubic",
+            re_prob=recipe.erasing,
+            mean=mean,
+            std=std,
+        )
+        self.mix = None
+        if recipe.mixup or recipe.cutmix:
+            self.mix = Mixup(recipe.mixup, recipe.cutmix, label_smoothing=recipe.label_smoothing, num_classes=classes)
+        self.paths = {every: Steps(_snapshot(vit)) for every in recipe.every}
+
+    def forward(self, images: Tensor, progress: Progress, labels: Tensor) -> Tensor:
+        # timm draws from the generators of Python and numpy, whose states no checkpoint has.
+        with _seeded(self.recipe.seed, progress.step):
+            views = torch.stack([self.view(to_pil_image(image)) for image in images.cpu()]).to(images)
+            mixed, targets = self.mix(views, labels) if self.mix else (views, labels)
+        logits = self.head(self.vit.forward_features(mixed)[:, 0])
+        return F.cross_entropy(logits, targets, label_smoothing=0.0 if self.mix else self.recipe.label_smoothing)
+
+    def weight_decay(self, progress: Progress) -> float:
+        return self.recipe.weight_decay
+
+    def before_update(self, progress: Progress) -> None: ...
+
+    def after_update(self, progress: Progress) -> None:
+        """A snapshot at the end of an epoch."""
+        epoch, step = divmod(progress.step + 1, progress.steps_per_epoch)
+        for every, steps in self.paths.items():
+            if step == 0 and epoch % every == 0:
+                steps.add(_snapshot(self.vit))
+
+    def backbone(self) -> nn.Module:
+        return self.vit
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Of the paths, which are no parameters."""
+        return {str(every): steps.state() for every, steps in self.paths.items()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        for every, steps in self.paths.items():
+            steps.resume(state[str(every)])
+
+
+def _snapshot(network: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach() for name, parameter in network.named_parameters()}
+
+
+@contextmanager
+def _seeded(seed: int, step: int) -> Iterator[None]:
+    """Python's and numpy's generators at a place that the seed and the step say, and afterwards where they were."""
+    before = random.getstate(), np.random.get_state()
+    place = zlib.crc32(f"{seed}/{step}".encode())
+    random.seed(place)
+    np.random.seed(place)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])

@@ -1,0 +1,72 @@
+"""How attention moved: from tables by hand, of networks of any depth, and refusals of what is no way."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.provenance import Provenance
+from harness.artifacts.store import Table
+from harness.artifacts.tables import PATH
+from harness.evidence.ways import Ways
+
+
+def table(blocks: int = 12, **changes: object) -> Table:
+    """Attention of block i goes i + 1 of 2 i + 4, from a norm of 10; other rows have other numbers."""
+    rows = [
+        {"every": every, "block": i, "kind": kind, "net": i + 1.0, "length": 2.0 * i + 4, "start": 10.0, "steps": 10 // every}
+        | ({} if kind == "attention" and every == 1 else {"net": 0.5, "length": 50.0})
+        for every in (2, 1)
+        for kind in ("fc", "attention", "norm")
+        for i in reversed(range(blocks))
+    ]
+    rows[blocks * 4] |= changes
+    return Table(
+        pd.DataFrame(rows, columns=list(PATH.columns)),
+        Provenance(profile="p", stage="s", parameters="", code="", images=""),
+        "sha",
+    )
+
+
+def test_efficiency_and_displacement_by_hand() -> None:
+    ways = Ways.from_table(table())
+    expected = np.mean([(i + 1) / (2 * i + 4) for i in range(12)])
+    assert ways.efficiency().value == pytest.approx(expected)
+    assert ways.displacement().value == pytest.approx(np.mean([(i + 1) / 10 for i in range(12)]))
+    assert (ways.efficiency().n, ways.efficiency().unit) == (12, "blocks")
+
+
+def test_two_models_are_paired_by_depth() -> None:
+    """Blocks differ much, and by the same in both: so their difference is known well."""
+    one = Ways.from_table(table())
+    other = Ways(one.net * 0.9, one.length, one.start)
+    low, high = (one.efficiency() - other.efficiency()).interval()
+    assert high - low < 0.15 * (one.efficiency().interval()[1] - one.efficiency().interval()[0])
+
+
+def test_a_deeper_network_has_its_blocks_at_the_same_shares_of_the_depth() -> None:
+    ways = Ways.from_table(table(blocks=24))
+    assert ways.net.tolist() == [round(i * 23 / 11) + 1 for i in range(12)]
+    with pytest.raises(InvalidInput, match="at least 6"):
+        Ways.from_table(table(blocks=5))
+
+
+@pytest.mark.parametrize("changes", [{"net": 27.0}, {"net": 0.0}, {"start": 0.0}])
+def test_what_is_no_way_is_refused(changes: dict[str, float]) -> None:
+    with pytest.raises(InvalidInput, match=r"(?s)attention of block 11.*0 < net <= length"):
+        Ways.from_table(table(**changes))
+
+
+def test_a_missing_block_or_epoch_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"(?s)blocks.*10, 12.*all, from 0 on"):
+        Ways.from_table(table(block=12))
+    only_every_second = table().rows[lambda rows: rows.every == 2]
+    with pytest.raises(InvalidInput, match=r"(?s)attention after every epoch.*blocks \[\]"):
+        Ways.from_table(Table(only_every_second, table().provenance, "sha"))
+
+
+def test_other_shapes_are_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"(?s)blocks.*\(12,\) of each"):
+        Ways(np.ones(11), np.ones(12), np.ones(12))
