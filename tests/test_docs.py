@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,7 +47,9 @@ def test_make_targets_and_profiles_are_there(page: str) -> None:
     assert set(re.findall(r"(?:^|`)make ([a-z]+)", TEXT[page], re.MULTILINE)) <= targets
     profiles = params.load(ROOT / "params.yaml").profiles
     assert set(re.findall(r"`?profile: \*(\w+)", TEXT[page])) <= set(profiles)
-    assert set(re.findall(r"--source (\w+)", TEXT[page])) <= {*profiles, "published"}
+    # "ours" is no profile of this repository: the page is about another one.
+    named = set(re.findall(r"--source (\w+)", TEXT[page])) - ({"ours"} if page == "write-a-claim.md" else set())
+    assert named <= {*profiles, "published"}
 
 
 def test_every_state_is_told() -> None:
@@ -81,3 +87,28 @@ def test_links_lead_somewhere() -> None:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
     assert all(f"docs/{Path(page).name}" in TEXT["README.md"] for page in TEXT if page not in ("README.md", "CONTRIBUTING.md"))
+
+
+@pytest.mark.parametrize(("advantage", "state"), [(40, "SUPPORTED"), (0, "REFUTED"), (5, "INCONCLUSIVE")])
+def test_the_claim_of_another_repository_is_decided(tmp_path: Path, advantage: int, state: str) -> None:
+    """The files of the page, as they stand there, in a folder that has nothing else."""
+    page = (ROOT / "docs" / "write-a-claim.md").read_text()
+    files = dict(re.findall(r"`(pytest\.ini|test_ours\.py)`:\n```\w+\n(.*?)```", page, re.DOTALL))
+    assert len(files) == 2
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    # 200 images: both are right in 100, ours besides in some, the baseline in as many others but for the advantage.
+    rows = ["1,1"] * 100 + ["1,0"] * (10 + advantage) + ["0,1"] * 10 + ["0,0"] * (80 - advantage)
+    (tmp_path / "outcomes.csv").write_text("\n".join(["ours,baseline", *rows]))
+    command = re.search(r"`(pytest --source ours --verdicts verdicts\.json)`", page)
+    assert command is not None
+    done = subprocess.run(
+        [sys.executable, "-m", *command[1].split()], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    (verdict,) = json.loads((tmp_path / "verdicts.json").read_text())
+    assert (verdict["id"], verdict["source"], verdict["state"]) == ("ours-better", "ours", state), done.stdout
+    assert verdict["estimate"] == pytest.approx(advantage / 200)
+    digest = hashlib.sha256((tmp_path / "outcomes.csv").read_bytes()).hexdigest()
+    assert verdict["provenance"]["artifacts"] == {"outcomes.csv": digest}
+    assert done.returncode == (1 if state == "REFUTED" else 0), done.stdout
+    assert f"{state}" in done.stdout
