@@ -89,7 +89,7 @@ def test_links_lead_somewhere() -> None:
     assert all(f"docs/{Path(page).name}" in TEXT["README.md"] for page in TEXT if page not in ("README.md", "CONTRIBUTING.md"))
 
 
-@pytest.mark.parametrize(("advantage", "state"), [(40, "SUPPORTED"), (0, "REFUTED"), (5, "INCONCLUSIVE")])
+@pytest.mark.parametrize(("advantage", "state"), [(40, "SUPPORTED"), (-8, "REFUTED"), (5, "INCONCLUSIVE")])
 def test_the_claim_of_another_repository_is_decided(tmp_path: Path, advantage: int, state: str) -> None:
     """The files of the page, as they stand there, in a folder that has nothing else."""
     page = (ROOT / "docs" / "write-a-claim.md").read_text()
