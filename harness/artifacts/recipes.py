@@ -88,9 +88,9 @@ class SupervisedRecipe(Recipe):
 class FinetuneRecipe(Recipe):
     """Fine-tuning with labels from a pre-trained network (Table A5), a linear layer on its final CLS token.
 
-    layer_decay: by how much a layer's rate is lower than that of the next. randaugment: timm's name of it; with the official
-    recipe's "-inc1" it asks Pillow for 0 bits at times, which is refused. erasing: probability of random erasing, on which the
-    paper is silent. every: epochs between the snapshots of which the path's length is taken, for each of these.
+    layer_decay: by how much a layer's rate is lower than that of the next. randaugment: timm's name of it, "" for none; with
+    the official recipe's "-inc1" it asks Pillow for 0 bits at times, which is refused. erasing: probability of random erasing,
+    on which the paper is silent. every: epochs between the snapshots of which the path's length is taken, for each of these.
     """
 
     labelled: ClassVar[bool] = True

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from harness.artifacts import store
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.layout import of_type, types_of
-from harness.artifacts.tables import CKA, CURVE, KNN, PIXELS, PROBE, SWEEP, TOKENS, unpack
+from harness.artifacts.tables import CKA, CURVE, KNN, PATH, PIXELS, PROBE, SWEEP, TOKENS, unpack
 from harness.evidence.probes import MeasuredProbes, ProbeAccuracy, difference
 from harness.stages.place import Place
 
@@ -66,6 +66,12 @@ def all_figures(place: Place) -> list[Shown]:
             "Points, with 95 % intervals.",
             _probes,
         ),
+        (
+            "Fig. 11",
+            "Fine-tuning: how straight attention goes, and how far",
+            "By block, of snapshots after each epoch; dotted, with the fewest snapshots. 1 is a straight way.",
+            _paths,
+        ),
         ("Fig. A1", "CKA by minibatch size and by number of images", "Mean over layers, with their range.", _sweep),
         ("Protocol", "20-NN accuracy during pre-training", "Final CLS token, on training images that were held back.", _curves),
     ):
@@ -82,6 +88,8 @@ def _maps(place: Place) -> tuple[Figure, str]:
     pairs += [(trained[0], run) for run in known if place.params.model(run).replicate_of == trained[0]][:1] if trained else []
     untrained = [model for model in place.settings.references if place.params.model(model).family == "random"]
     pairs += [(untrained[0], untrained[1])] if len(untrained) > 1 else []
+    if not pairs:
+        raise _nothing(place, "cka", "no two models to compare")
     figure = Figure(figsize=(2.6 * len(pairs) + 0.6, 3.0), layout="constrained")
     axes = figure.subplots(1, len(pairs), squeeze=False)[0]
     said = []
@@ -98,11 +106,12 @@ def _maps(place: Place) -> tuple[Figure, str]:
 
 
 def _types(place: Place) -> tuple[Figure, str]:
-    pairs = _pairs(place)
-    figure = Figure(figsize=(2.9 * max(len(pairs), 1), 2.7), layout="constrained")
-    axes = figure.subplots(1, max(len(pairs), 1), squeeze=False, sharey=True)[0]
-    said = []
-    for axis, (a, b) in zip(axes, pairs, strict=False):
+    pairs, said = _pairs(place), []
+    if not pairs:
+        raise _nothing(place, "cka", "no two models to compare")
+    figure = Figure(figsize=(2.9 * len(pairs), 2.7), layout="constrained")
+    axes = figure.subplots(1, len(pairs), squeeze=False, sharey=True)[0]
+    for axis, (a, b) in zip(axes, pairs, strict=True):
         matrix, types = _matrix(place, a, b)
         for i, kind in enumerate(types):
             cells = np.split(np.split(matrix, len(types))[i], len(types), axis=1)[i]
@@ -140,9 +149,11 @@ def _knn(place: Place) -> tuple[Figure, str]:
 
 def _probes(place: Place) -> tuple[Figure, str]:
     models = _methods(place)
+    if not models:
+        raise _nothing(place, "probes", "no model of the paper's methods")
     of = {m: ProbeAccuracy.from_arrays(store.read_arrays(place.path("probes", m), PROBE), m) for m in models}
     probes, said = MeasuredProbes(of.__getitem__), []
-    figure = Figure(figsize=(7.4, 0.34 * len(PROBED) * max(len(models), 1) ** 0.5 + 0.8), layout="constrained")
+    figure = Figure(figsize=(7.4, 0.34 * len(PROBED) * len(models) ** 0.5 + 0.8), layout="constrained")
     axis = figure.subplots()
     for i, (model, colour) in enumerate(zip(models, COLOURS, strict=False)):
         final = of[model].estimate("final").value
@@ -161,6 +172,33 @@ def _probes(place: Place) -> tuple[Figure, str]:
     axis.set_yticklabels(list(PROBED.values()))
     axis.invert_yaxis()
     axis.legend(fontsize=6)
+    return figure, "; ".join(said)
+
+
+def _paths(place: Place) -> tuple[Figure, str]:
+    figure = Figure(figsize=(7.4, 2.6), layout="constrained")
+    axes, said = figure.subplots(1, 2), []
+    finetuned = place.settings.finetuned
+    if not finetuned:
+        raise MissingArtifact(place.path("path", ending=""), "no model is fine-tuned", next_step="see profiles.*.finetuned")
+    for model, colour, style, width in _styles(place):
+        if model not in finetuned:
+            continue
+        rows = store.read_table(place.path("path", model, ending=".json"), PATH).rows
+        attention = rows[rows.kind == "attention"].sort_values("block").set_index("every")
+        fewest = attention.index.max()
+        for every, line in ((1, style), (fewest, ":")) if width > 1 and fewest > 1 else ((1, style),):
+            one = attention.loc[every]
+            label = model if width > 1 and every == 1 else None
+            axes[0].plot(one.block, one.net / one.length, line, color=colour, linewidth=width, label=label)
+        one = attention.loc[1]
+        axes[1].plot(one.block, 100 * one.net / one.start, style, color=colour, linewidth=width)
+        said.append(
+            f"{model}: efficiency {(one.net / one.length).mean():.2f}, moved {100 * (one.net / one.start).mean():.1f} %"
+        )
+    axes[0].set(xlabel="block", ylabel="net / length", ylim=(0, 1))
+    axes[1].set(xlabel="block", ylabel="% of the norm at the start")
+    axes[0].legend(fontsize=6)
     return figure, "; ".join(said)
 
 
@@ -203,6 +241,10 @@ def _curves(place: Place) -> tuple[Figure, str]:
     axis.set(xlabel="epoch", ylabel="top-1 %")
     axis.legend(fontsize=6)
     return figure, "; ".join(said)
+
+
+def _nothing(place: Place, kind: str, what: str) -> MissingArtifact:
+    return MissingArtifact(place.path(kind, ending=""), what, next_step=f"name such among profiles.{place.profile}.references")
 
 
 def _methods(place: Place) -> list[str]:

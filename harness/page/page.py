@@ -19,6 +19,7 @@ from harness.evidence import record, show, summary
 from harness.evidence.diff import VERDICTS
 from harness.evidence.record import Record
 from harness.page.figures import all_figures
+from harness.page.printed import beside
 from harness.stages.place import Place
 
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
@@ -51,6 +52,7 @@ def page(place: Place, verdicts: Sequence[str]) -> str:
     claims = sorted(records, key=summary.order)
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters["row"] = show.row
+    printed, unmeasured = beside(place)
     template = environment.from_string(_TEMPLATE.read_text())
     return template.render(
         profile=place.profile,
@@ -58,6 +60,8 @@ def page(place: Place, verdicts: Sequence[str]) -> str:
         counts=[(state, count) for state in show.STATES if (count := Counter(one.state for one in claims)[state])],
         ranges=summary.ranges(claims),
         figures=all_figures(place),
+        printed=printed,
+        unmeasured=unmeasured,
         models=[_model(place, name, records) for name in place.params.at(place.profile)],
         errata=tomllib.loads(Path("claims/errata.toml").read_text())["erratum"] if Path("claims/errata.toml").is_file() else [],
         missing=missing,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,11 +17,13 @@ from torchvision.transforms.functional import to_pil_image
 
 from harness.artifacts.recipes import FinetuneRecipe
 from harness.maths.path_efficiency import Steps
+from harness.training.augment import reconstruction_view
 from harness.training.objective import Progress
 
 
 class Finetune(nn.Module):
-    """Cross-entropy of a linear layer on the final CLS token, over timm's augmentations, mixup and cutmix.
+    """Cross-entropy of a linear layer on the final CLS token, over crops and flips, timm's RandAugment and erasing, mixup and
+    cutmix, each where the recipe has it.
 
     vit: pre-trained, with drop path. size, mean, std: of the images that it is given. paths: by the epochs between snapshots.
     """
@@ -43,16 +45,21 @@ class Finetune(nn.Module):
         self.head = nn.Linear(vit.embed_dim, classes)
         nn.init.trunc_normal_(self.head.weight, std=2e-5)
         nn.init.zeros_(self.head.bias)
-        self.view = create_transform(
-            size,
-            is_training=True,
-            scale=recipe.crop,
-            auto_augment=recipe.randaugment,
-            interpolation="bicubic",
-            re_prob=recipe.erasing,
-            mean=mean,
-            std=std,
-        )
+        if recipe.randaugment or recipe.erasing:
+            self.one: Callable[..., Tensor] | None = create_transform(
+                size,
+                is_training=True,
+                scale=recipe.crop,
+                auto_augment=recipe.randaugment or None,
+                color_jitter=None,
+                interpolation="bicubic",
+                re_prob=recipe.erasing,
+                mean=mean,
+                std=std,
+            )
+        else:
+            # Without timm's, which go image by image, all images of a batch at once.
+            self.one, self.view = None, reconstruction_view(size, recipe.crop)
         self.mix = None
         if recipe.mixup or recipe.cutmix:
             self.mix = Mixup(recipe.mixup, recipe.cutmix, label_smoothing=recipe.label_smoothing, num_classes=classes)
@@ -61,7 +68,10 @@ class Finetune(nn.Module):
     def forward(self, images: Tensor, progress: Progress, labels: Tensor) -> Tensor:
         # timm draws from the generators of Python and numpy, whose states no checkpoint has.
         with _seeded(self.recipe.seed, progress.step):
-            views = torch.stack([self.view(to_pil_image(image)) for image in images.cpu()]).to(images)
+            if self.one is None:
+                views = self.normalise(self.view(images))
+            else:
+                views = torch.stack([self.one(to_pil_image(image)) for image in images.cpu()]).to(images)
             mixed, targets = self.mix(views, labels) if self.mix else (views, labels)
         logits = self.head(self.vit.forward_features(mixed)[:, 0])
         return F.cross_entropy(logits, targets, label_smoothing=0.0 if self.mix else self.recipe.label_smoothing)

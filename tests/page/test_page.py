@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 
 from harness.__main__ import main
-from harness.artifacts import params
+from harness.artifacts import params, store
 from harness.artifacts.closure import ROOT
+from harness.artifacts.tables import PROBE
 from harness.evidence import record
+from harness.evidence.probes import ProbeAccuracy
+from harness.evidence.published import load
 from harness.evidence.record import Record
 from harness.page.page import page
+from harness.page.printed import beside
 from harness.stages.place import Place
 
 VOID = {"meta", "input", "link", "br", "hr", "img", "path", "use", "rect"}
@@ -77,13 +81,15 @@ def test_it_needs_nothing_else_and_is_small(html: str) -> None:
     assert len(html.encode()) < 8e6
 
 
-def test_every_figure_is_drawn_and_says_its_numbers(html: str) -> None:
+def test_every_figure_is_drawn_and_says_its_numbers(html: str, place: Place) -> None:
     parsed = Parsed(html)
     labels = [svg["aria-label"] or "" for svg in parsed.of("svg")]
-    assert len(labels) == len(parsed.of("figure")) == len(parsed.of("figcaption")) == 6
+    assert len(parsed.of("figure")) == len(parsed.of("figcaption")) == 7
+    # Of fine-tuning, where there is any.
+    absent = [p for p in parsed.of("p") if p.get("class") == "missing"]
+    assert (len(labels), len(absent)) == ((7, 0) if place.settings.finetuned else (6, 1))
     assert all(svg["role"] == "img" for svg in parsed.of("svg"))
     assert all(re.search(r"\d", label) for label in labels)
-    assert [p for p in parsed.of("p") if p.get("class") == "missing"] == []
     # Text takes the page's colour, dark or light.
     assert "#000000" not in html
 
@@ -127,6 +133,42 @@ def test_a_page_of_half_the_artifacts_opens_and_says_what_is_missing(
     parsed = Parsed(Path("artifacts/embedded/index.html").read_text())
     assert len(parsed.of("svg")) == 2
     text = "".join(parsed.text)
-    assert text.count("next: ") == 5
+    assert text.count("next: ") == 6
     assert "pytest claims --verdicts artifacts/verdicts.json" in text
     assert "run dvc repro" in text
+
+
+def test_printed_numbers_stand_beside_those_of_the_profiles_own_models(html: str, place: Place) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        rows, further = beside(place)
+    told = {(row.where, row.what): row for row in rows}
+    # Three feature sets of three models, and two pairs.
+    assert len(told) == len(rows) == 11
+    assert further == len(load(ROOT / "claims" / "published.toml").numbers) - 11
+    accuracy = ProbeAccuracy.from_arrays(store.read_arrays(ROOT / "artifacts/embedded/probes/mae.safetensors", PROBE), "mae")
+    row = told["Table 1, top-1 %", "mae, all layers"]
+    assert (row.printed, row.ours.split()[0]) == ("70.12 ± 0.04 over 5", f"{accuracy.estimate('all').value:.3g}")
+    assert told["Appendix D, F1", "dino and moco_v3"].printed == "0.93"
+    text = "".join(Parsed(html).text)
+    assert all(row.ours in text and row.what in text for row in rows)
+
+
+def test_a_printed_number_without_its_measurement_is_not_made_up(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert beside(place) == ([], 0)
+    (tmp_path / "claims").mkdir()
+    shutil.copy(ROOT / "claims" / "published.toml", tmp_path / "claims")
+    rows, _ = beside(place)
+    assert {row.ours for row in rows} == {"not measured"}
+
+
+def test_a_profile_without_two_models_to_compare_has_a_page(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    alone = place.settings.model_copy(update={"references": ("supervised", "random")})
+    html = page(
+        Place(place.params.model_copy(update={"profiles": {"embedded": alone}}), "embedded"), ["artifacts/verdicts.json"]
+    )
+    assert "no two models to compare" in html

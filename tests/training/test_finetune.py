@@ -23,6 +23,8 @@ from harness.training.objective import Progress
 RECIPE = FinetuneRecipe(
     seed=0, epochs=4, batch=32, base_lr=2e-2, weight_decay=0.05, warmup_epochs=1, crop=(0.6, 1.0), every=(1, 2, 4)
 )
+# Crops and flips alone, of a batch at once.
+PLAIN = RECIPE.model_copy(update={"mixup": 0.0, "cutmix": 0.0, "erasing": 0.0, "randaugment": ""})
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 DEPTH = 3
 
@@ -52,12 +54,13 @@ def train(one: Finetune, images: tuple[Tensor, Tensor], scratch: Path, recipe: F
 class Killed(Exception): ...
 
 
+@pytest.mark.parametrize("recipe", [RECIPE, PLAIN])
 def test_a_killed_run_resumes_to_identical_weights_and_the_same_path(
-    images: tuple[Tensor, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: FinetuneRecipe, images: tuple[Tensor, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = objective()
-    curve = train(whole, images, tmp_path / "whole")
-    broken, step, calls = objective(), engine._step, iter(range(10**6))
+    whole = objective(recipe)
+    curve = train(whole, images, tmp_path / "whole", recipe)
+    broken, step, calls = objective(recipe), engine._step, iter(range(10**6))
 
     def dying(*args: Any) -> Tensor:
         if next(calls) == 17:
@@ -66,13 +69,13 @@ def test_a_killed_run_resumes_to_identical_weights_and_the_same_path(
 
     monkeypatch.setattr(engine, "_step", dying)
     with pytest.raises(Killed):
-        train(broken, images, tmp_path / "broken")
+        train(broken, images, tmp_path / "broken", recipe)
     monkeypatch.setattr(engine, "_step", step)
     # Whatever else drew from the generators that no state has.
     random.seed(5)
     np.random.seed(5)
-    resumed = objective()
-    assert train(resumed, images, tmp_path / "broken") == curve
+    resumed = objective(recipe)
+    assert train(resumed, images, tmp_path / "broken", recipe) == curve
     for key, value in whole.vit.state_dict().items():
         assert torch.equal(value, resumed.vit.state_dict()[key]), key
     assert {every: steps.ways() for every, steps in resumed.paths.items()} == {
@@ -127,10 +130,9 @@ def test_rates_fall_from_layer_to_layer_and_only_matrices_decay() -> None:
 
 
 def test_it_learns_the_labels(images: tuple[Tensor, Tensor], tmp_path: Path) -> None:
-    plain = RECIPE.model_copy(update={"mixup": 0.0, "cutmix": 0.0, "erasing": 0.0, "epochs": 60, "every": (1,)})
-    plain = plain.model_copy(update={"randaugment": "rand-m9-n1", "crop": (0.9, 1.0)})
     # A flip takes a quarter to its neighbour: two of the four classes are left.
-    curve = train(objective(plain), (images[0], images[1]), tmp_path, plain)
+    recipe = PLAIN.model_copy(update={"epochs": 60, "every": (1,), "crop": (0.9, 1.0)})
+    curve = train(objective(recipe), images, tmp_path, recipe)
     assert curve[-1]["loss"] < 0.9 * curve[0]["loss"]
 
 

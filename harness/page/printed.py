@@ -1,0 +1,82 @@
+"""What the paper prints, and beside it what a profile's own models give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+from harness.artifacts import store
+from harness.artifacts.errors import MissingArtifact
+from harness.artifacts.tables import AGREE, PROBE
+from harness.evidence.agreement import Agreement
+from harness.evidence.estimate import Estimate
+from harness.evidence.probes import ProbeAccuracy
+from harness.evidence.published import Number, load
+from harness.stages.place import Place
+
+PUBLISHED = Path("claims/published.toml")
+# Feature sets of Table 1.
+_SETS = {"final": "final layer", "pair": "final and best intermediate", "all": "all layers"}
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A row: where the paper prints what, the number there, and ours with its 95 % interval or why there is none."""
+
+    where: str
+    what: str
+    printed: str
+    ours: str
+
+
+def beside(place: Place) -> tuple[list[Beside], int]:
+    """The printed numbers that a profile can measure, in the paper's order, and how many more it prints.
+
+    Raises InvalidInput for a broken artifact; without the file of printed numbers there are none.
+    """
+    if not PUBLISHED.is_file():
+        return [], 0
+    numbers = load(PUBLISHED).numbers
+    measured: dict[str, tuple[str, str, Callable[[], Estimate]]] = {}
+    probes = cache(partial(_probes, place))
+    for model in place.params.models:
+        for features, words in _SETS.items():
+            own = partial(_accuracy, probes, model, features)
+            measured[f"table1.{features}.{model}"] = ("Table 1, top-1 %", f"{model}, {words}", own)
+        for other in place.params.models:
+            same = partial(_same, place, model, other)
+            measured[f"appendix_d.f1.{model}_{other}"] = ("Appendix D, F1", f"{model} and {other}", same)
+    rows = [
+        Beside(*measured[key][:2], _printed(one), _ours(measured[key][2])) for key, one in numbers.items() if key in measured
+    ]
+    return rows, len(numbers) - len(rows)
+
+
+def _probes(place: Place, model: str) -> ProbeAccuracy:
+    return ProbeAccuracy.from_arrays(store.read_arrays(place.path("probes", model), PROBE), model)
+
+
+def _accuracy(probes: Callable[[str], ProbeAccuracy], model: str, features: str) -> Estimate:
+    return probes(model).estimate(features)
+
+
+def _same(place: Place, a: str, b: str) -> Estimate:
+    paths = [place.path("agree", *pair) for pair in ((a, b), (b, a))]
+    path = next((path for path in paths if path.is_file()), paths[0])
+    return Agreement.from_arrays(store.read_arrays(path, AGREE)).same_answer()
+
+
+def _printed(number: Number) -> str:
+    value = f"{number.value:.{number.decimals}f}"
+    return value if number.spread is None else f"{value} ± {number.spread:.2g} over {number.runs}"
+
+
+def _ours(measure: Callable[[], Estimate]) -> str:
+    try:
+        found = measure()
+    except MissingArtifact:
+        return "not measured"
+    low, high = found.interval()
+    return f"{found.value:.3g} [{low:.3g}, {high:.3g}]"
