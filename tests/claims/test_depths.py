@@ -50,7 +50,7 @@ def measure(folder: Path) -> parameters.Params:
     profile["extract"] |= {"images": 256, "bank": 512, "queries": 512}
     profile["probe"] |= {"images": 512}
     profile["similarity"] = {"k": 10, "subsets": 8}
-    profile |= {"models": [*models, "conv"], "references": list(models), "sweep_models": ["moco_v3", "dino"]}
+    profile |= {"models": [*models, "conv"], "references": list(models), "sweep_models": ["moco_v3", "dino"], "finetuned": []}
     models["conv"] = conv
     file = folder / "params.yaml"
     file.write_text(yaml.safe_dump({"models": models, "profiles": {"embedded": profile}, "profile": profile}))

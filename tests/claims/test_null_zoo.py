@@ -105,7 +105,13 @@ def pool_of(folder: Path, count: int, world: dict[str, Any]) -> Pool:
     profile["probe"] |= {"images": 512}
     profile["similarity"] = {"k": 10, "subsets": SUBSETS}
     file = folder / "params.yaml"
-    profile |= {"name": "null", "models": list(models), "references": ["n0", "n1"], "sweep_models": ["n0", "n1"]}
+    profile |= {
+        "name": "null",
+        "models": list(models),
+        "references": ["n0", "n1"],
+        "sweep_models": ["n0", "n1"],
+        "finetuned": [],
+    }
     file.write_text(yaml.safe_dump({"models": models, "profiles": {"null": profile}, "profile": profile}))
     place = Place(params.load(file), "null")
     for name in models:
