@@ -11,8 +11,8 @@ from harness.artifacts.tables import TOKENS
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision, equivalent, exceeds
-from harness.evidence.estimate import Estimate, mean
-from harness.evidence.resampling import HI, LO
+from harness.evidence.estimate import Estimate
+from harness.evidence.resampling import HI
 
 Knn = Callable[[str], Accuracy]
 LAST = HI[-1]
@@ -51,12 +51,7 @@ def test_rec_leaves_je_after_the_third_block(knn: Knn, margin: float) -> list[De
     published="plot",
 )
 def test_rec_separability_falls_after_the_first_blocks(knn: Knn, rec: Sequence[str], margin: float) -> list[Decision]:
-    def fall(model: str, token: str) -> Estimate:
-        choose, judge = knn(model).halves()
-        best = max(LO, key=lambda block: choose.at(token, block).value)
-        return judge.at(token, best) - judge.at(token, LAST)
-
-    return [exceeds(fall(model, token), margin) for model in rec for token in TOKENS]
+    return [exceeds(knn(model).fall(token), margin) for model in rec for token in TOKENS]
 
 
 @claim(
@@ -83,10 +78,7 @@ def test_the_final_je_block_holds_what_the_probe_finds(knn: Knn, je: Sequence[st
 def test_class_information_gathers_in_cls_in_je_alone(
     knn: Knn, je: Sequence[str], rec: Sequence[str], margin: float
 ) -> list[Decision]:
-    def gathered(model: str) -> Estimate:
-        return mean([knn(model).at("cls", block) - knn(model).at("gap", block) for block in HI])
-
-    return [exceeds(gathered(one) - gathered(other), margin) for one in je for other in rec]
+    return [exceeds(knn(one).gathered() - knn(other).gathered(), margin) for one in je for other in rec]
 
 
 @claim(

@@ -16,32 +16,14 @@ from harness.artifacts.errors import MissingArtifact
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.claim import claim, undecided
 from harness.evidence.decide import Decision, State
-from harness.evidence.estimate import Estimate, mean
+from harness.evidence.estimate import Estimate
 from harness.evidence.kinship import THIRDS, Kinship, verdict
 from harness.evidence.pair import Measure
 from harness.evidence.probes import Probes, gain
-from harness.evidence.resampling import HI, LO
 
 Knn = Callable[[str], Accuracy]
 Whose = Callable[[Callable[[str], Estimate], State], Decision]
 Ask = Callable[[str], Decision]
-
-
-def decline(knn: Knn, _: Probes, model: str) -> Estimate:
-    """By how much 20-NN in CLS falls from the best of blocks 0-3 to the last, chosen and judged on other images."""
-    choose, judge = knn(model).halves()
-    best = max(LO, key=lambda block: choose.at("cls", block).value)
-    return judge.at("cls", best) - judge.at("cls", HI[-1])
-
-
-def gathering(knn: Knn, _: Probes, model: str) -> Estimate:
-    """By how much 20-NN in CLS is above that outside it, mean over blocks 9-11."""
-    return mean([knn(model).at("cls", block) - knn(model).at("gap", block) for block in HI])
-
-
-def hidden(knn: Knn, _: Probes, model: str) -> Estimate:
-    """By how much 20-NN in a linear probe's logits is above that in the final CLS token."""
-    return knn(model).probe_neighbours() - knn(model).final("cls")
 
 
 def gained(features: str) -> Callable[[Knn, Probes, str], Estimate]:
@@ -50,10 +32,10 @@ def gained(features: str) -> Callable[[Knn, Probes, str], Estimate]:
 
 
 # A model's number, and in which family the paper has it higher.
-FINDINGS = {
-    "decline": (decline, State.REC_LIKE),
-    "gathering": (gathering, State.JE_LIKE),
-    "hidden": (hidden, State.REC_LIKE),
+FINDINGS: dict[str, tuple[Callable[[Knn, Probes, str], Estimate], State]] = {
+    "decline": (lambda knn, _, model: knn(model).fall("cls"), State.REC_LIKE),
+    "gathering": (lambda knn, _, model: knn(model).gathered(), State.JE_LIKE),
+    "hidden": (lambda knn, _, model: knn(model).probe_neighbours() - knn(model).final("cls"), State.REC_LIKE),
     "deeper": (gained("depth3"), State.REC_LIKE),
     "intermediate": (gained("pair"), State.REC_LIKE),
     "every-layer": (gained("all"), State.REC_LIKE),

@@ -13,8 +13,8 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TOKENS, unpack
 from harness.evidence.depth import at_depth, blocks_of
-from harness.evidence.estimate import Estimate, FloatArray, bootstrap_means
-from harness.evidence.resampling import BLOCKS, DRAWS, SEED
+from harness.evidence.estimate import Estimate, FloatArray, bootstrap_means, mean
+from harness.evidence.resampling import BLOCKS, DRAWS, HI, LO, SEED
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +59,16 @@ class Accuracy:
     def final(self, token: str) -> Estimate:
         """20-NN accuracy of a token after the final norm: what the model hands on."""
         return self._estimate(self._index(token) + len(BLOCKS))
+
+    def fall(self, token: str) -> Estimate:
+        """From the best of the first blocks to the last; the best is chosen on the even images and judged on the odd ones."""
+        choose, judge = self.halves()
+        best = max(LO, key=lambda block: choose.at(token, block).value)
+        return judge.at(token, best) - judge.at(token, HI[-1])
+
+    def gathered(self) -> Estimate:
+        """CLS minus GAP, mean over the last blocks."""
+        return mean([self.at("cls", block) - self.at("gap", block) for block in HI])
 
     def probe(self) -> Estimate:
         """Accuracy of the linear probe on the final CLS token."""

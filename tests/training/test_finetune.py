@@ -147,11 +147,13 @@ def test_it_draws_from_no_generator_that_others_use(images: tuple[Tensor, Tensor
     assert (random.random(), np.random.uniform()) == expected
 
 
-def test_the_head_sees_the_final_cls_token_and_nothing_else(images: tuple[Tensor, Tensor]) -> None:
+def test_the_head_sees_the_final_cls_token_and_nothing_else(
+    images: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = objective().eval()
     nn.init.normal_(one.head.weight)
     seen: list[Tensor] = []
-    one.vit.forward_features = lambda x: seen.append(torch.randn(len(x), 17, 16)) or seen[-1]  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(one.vit, "forward_features", lambda x: seen.append(torch.randn(len(x), 17, 16)) or seen[-1])
     one.head.register_forward_hook(lambda _, given, __: seen.append(given[0]) or None)
     one(images[0][:32].float() / 255, Progress(0, 5, 20), images[1][:32])
     assert torch.equal(seen[1], seen[0][:, 0])
