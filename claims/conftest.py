@@ -245,7 +245,7 @@ def panel_of(params: Params, source: str) -> Panel:
     methods = [*family(params, "je"), *family(params, "rec")]
     # A method without weights at the profile is told as missing when it is opened.
     runs = {method: params.replicates(method, source) or [method] for method in methods}
-    there = params.at(source)
+    there = params.of(source).models
     untrained = [model for model in family(params, "random") if model in there]
     measures: dict[str, Measure] = {
         "cka": pairs_of(params, reading),

@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.stage == "fetch":
         from harness.models.fetch import fetch_all
 
-        fetch_all(known, place.profile, known.at(place.profile) if options.model is None else [options.model])
+        fetch_all(known, place.profile, place.settings.models if options.model is None else [options.model])
         return
     module, function, about = (STAGES | COMMANDS)[options.stage]
     chosen = [getattr(options, name) for name in about]
@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("verdicts", nargs="*", help="diff: two verdict files or git revisions; page: verdict files")
     parser.add_argument("--profile", help="a profile of params.yaml; without it the one named there")
     parser.add_argument("--model")
-    parser.add_argument("--kind", help="banks or probes: which of the references' artifacts")
+    parser.add_argument("--kind", help="banks, probes or banks_ft: which of the references' artifacts")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 

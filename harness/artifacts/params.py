@@ -19,6 +19,8 @@ from harness.artifacts.strict import Count, Positive, Strict, Unit
 T = TypeVar("T")
 Family = Literal["je", "rec", "supervised", "random"]
 Key = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+# What a fine-tuned model is called: the name of the one that it started as, and this.
+FINETUNED = "_ft"
 
 
 class SceneParams(Strict):
@@ -180,7 +182,8 @@ class Profile(Strict):
 
     name: the profile's own. models: those that are measured, which are those with weights here. references: what each of
     them is compared with. sweep_models: the two of Fig. A1. anchors: by model, 20-NN accuracy in percent of its final CLS
-    token as others published it for the same weights and images. finetuned: those that are fine-tuned as well, by `finetune`.
+    token as others published it for the same weights and images. finetuned: those that are fine-tuned as well, by `finetune`,
+    and measured again: mae and then mae_ft.
     """
 
     name: Key
@@ -272,13 +275,16 @@ class Params(Strict):
         return _pick(self.profiles, profile, "profiles")
 
     def model(self, name: str) -> Model:
-        """The named model; InvalidInput with the nearest name if there is none."""
-        return _pick(self.models, name, "models")
+        """The named model, of a fine-tuned one that it started as; InvalidInput with the nearest name if there is none."""
+        return _pick(self.models, start_of(name), "models")
 
     def weights(self, name: str, profile: str) -> AnyRecipe | Released:
-        """How the model's weights come to be at the profile."""
-        self.of(profile)
+        """How the model's weights come to be at the profile, of a fine-tuned one those that it started with."""
+        finetuned = self.of(profile).finetuned
         weights = self.model(name).weights
+        if name != start_of(name) and start_of(name) not in finetuned:
+            what = f"profiles.{profile}.finetuned has {', '.join(finetuned) or 'no model'}"
+            raise MissingArtifact("params.yaml", what, next_step=f"add {start_of(name)} to it, and run dvc repro")
         if profile not in weights:
             raise MissingArtifact(
                 "params.yaml",
@@ -288,25 +294,38 @@ class Params(Strict):
         return weights[profile]
 
     def at(self, profile: str) -> list[str]:
-        """The models that a profile has, in its order."""
-        return list(self.of(profile).models)
+        """The models that a profile measures, in its order, fine-tuned ones last."""
+        settings = self.of(profile)
+        return [*settings.models, *(name + FINETUNED for name in settings.finetuned)]
 
     def replicates(self, name: str, profile: str) -> list[str]:
         """The model and the other pre-training runs of it that the profile has, in its order."""
-        return [other for other in self.at(profile) if other == name or self.models[other].replicate_of == name]
+        return [other for other in self.of(profile).models if other == name or self.models[other].replicate_of == name]
 
     def compared(self, name: str, profile: str) -> list[str]:
         """The profile's references that a model is compared with.
 
-        A reference itself is compared with those before it and with itself, so that each two of them meet once.
+        A reference itself is compared with those before it and with itself, so that each two of them meet once. Fine-tuned
+        references come after those that they started as, and are compared with fine-tuned models alone.
         """
         self.model(name)
-        references = list(self.of(profile).references)
+        references = self.compared_with(profile, finetuned=name != start_of(name))
         return references[: references.index(name) + 1] if name in references else references
+
+    def compared_with(self, profile: str, *, finetuned: bool) -> list[str]:
+        """The references of a profile, and for fine-tuned models also the fine-tuned ones of them."""
+        settings = self.of(profile)
+        tuned = [name + FINETUNED for name in settings.references if finetuned and name in settings.finetuned]
+        return [*settings.references, *tuned]
 
     def architecture(self, name: str, profile: str) -> Architecture:
         """The timm network of a model at a profile."""
         return _pick(self.of(profile).architectures, self.model(name).architecture, f"profiles.{profile}.architectures")
+
+
+def start_of(name: str) -> str:
+    """The model that a fine-tuned one started as; any other is itself."""
+    return name.removesuffix(FINETUNED)
 
 
 def load(path: Path) -> Params:
@@ -335,6 +354,9 @@ def check(raw: Any, where: str) -> Params:
     for name, profile in params.profiles.items():
         _refuse_other_names(params, name, profile)
     for name, model in params.models.items():
+        if name != start_of(name):
+            expected = f"another name: {name} is {start_of(name)} when it is fine-tuned"
+            raise InvalidInput(where, field="models", seen=name, expected=expected)
         for at in model.weights:
             _pick(params.profiles, at, f"models.{name}.weights")
             _pick(params.profiles[at].architectures, model.architecture, f"models.{name}.architecture")
@@ -347,7 +369,7 @@ def check(raw: Any, where: str) -> Params:
             _refuse_other_recipe(params, name, model, _pick(params.models, model.replicate_of, f"models.{name}.replicate_of"))
     for name, profile_params in params.profiles.items():
         for model_name in profile_params.anchors:
-            _pick(dict.fromkeys(params.at(name), 0), model_name, f"profiles.{name}.anchors")
+            _pick(dict.fromkeys(profile_params.models, 0), model_name, f"profiles.{name}.anchors")
         for key, seen, expected in _misfits(profile_params):
             raise InvalidInput(where, field=f"profiles.{name}.{key}", seen=seen, expected=expected)
     return params

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, get_arg
 import pytest
 
 from harness.artifacts.errors import InvalidInput
+from harness.artifacts.params import start_of
 from harness.evidence.resampling import BLOCKS
 
 if TYPE_CHECKING:
@@ -129,9 +130,10 @@ class Reading:
     blocks: dict[str, int] = field(default_factory=dict)
 
     def player(self, role: str) -> str:
-        """The model to open where the claim names this one."""
-        self.roles.add(role)
-        return self.cast.get(role, role)
+        """The model to open where the claim names this one. Its player plays it fine-tuned too, unless the cast says who."""
+        start = start_of(role)
+        self.roles |= {role, start}
+        return self.cast.get(role, self.cast.get(start, start) + role.removeprefix(start))
 
     def note(self, path: Path | str, sha256: str) -> None:
         """Remember an artifact and its SHA-256. Raises InvalidInput when it has another than before."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Protocol
 
+from harness.artifacts.params import start_of
 from harness.evidence.claim import Claim, Reading, undecided
 from harness.evidence.decide import NO_NUMBER, Decision, State
 from harness.evidence.instrument import Instrument
@@ -56,7 +57,7 @@ class Panel:
         roles = [role for role in self.runs if role in reading.roles]
         casts = self._replicates(roles)
         reading.replicates(len(casts))
-        found, blind = self._calibrated(stated, run, fixtures, roles, casts)
+        found, blind = self._calibrated(stated, run, fixtures, casts, reading.roles)
         reading.instrument = "; ".join(found)
         if blind:
             return undecided(State.UNCALIBRATED, reading.instrument)
@@ -76,9 +77,13 @@ class Panel:
         return [{role: self.runs[role][i] for role in roles} for i in range(min(len(self.runs[role]) for role in roles))]
 
     def _calibrated(
-        self, stated: Claim, run: Run, fixtures: Collection[str], roles: Sequence[str], casts: Sequence[Cast]
+        self, stated: Claim, run: Run, fixtures: Collection[str], casts: Sequence[Cast], asked: Collection[str]
     ) -> tuple[list[str], bool]:
-        """What the instrument shows, sentence by sentence, and whether that is too little for the claim."""
+        """What the instrument shows, sentence by sentence, and whether that is too little for the claim.
+
+        asked: the models that the claim asks for, as it names them, fine-tuned ones too.
+        """
+        roles = list(casts[0])
         said, blind = self.instrument.untaught([cast[role] for role in roles for cast in casts])
         found = [said]
         names = [name for name in self.instrument.measures if name in fixtures]
@@ -87,11 +92,11 @@ class Panel:
             said, blind = self.instrument.too_narrow(name, stated.blocks, margin or 0.0)
             found.append(said)
         if names and stated.asks in ("level", "match") and not blind:
-            said, blind = self._anchored(stated, run, roles)
+            said, blind = self._anchored(stated, run, roles, asked)
             found.append(said)
         return found, blind
 
-    def _anchored(self, stated: Claim, run: Run, roles: Sequence[str]) -> tuple[str, bool]:
+    def _anchored(self, stated: Claim, run: Run, roles: Sequence[str], asked: Collection[str]) -> tuple[str, bool]:
         """Whether the rule tells runs of one method from a trained and an untrained network.
 
         A level must lie between the two; a share of matches must pass for the ones and not for the others.
@@ -100,7 +105,7 @@ class Panel:
             return "no untrained network to compare with", True
         level = stated.asks == "level"
         alike = [run(cast, stated.margin, bare=level) for cast in self._alike(roles)]
-        apart = [run(cast, stated.margin, bare=level) for cast in self._apart(roles)]
+        apart = [run(cast, stated.margin, bare=level) for cast in self._apart(roles, asked)]
         slacks = [[part.slack for part in side if part.slack is not None] for side in (alike, apart)]
         lacking = [part for side in (alike, apart) for part in side if part.slack is None]
         if lacking:
@@ -129,9 +134,13 @@ class Panel:
         replicated = [cast for _, cast in self._impostors(roles)]
         return replicated or [dict.fromkeys(roles, runs[0]) for runs in self.runs.values()]
 
-    def _apart(self, roles: Sequence[str]) -> list[Cast]:
-        """One role's own first run, and an untrained network in the others."""
-        return [dict.fromkeys(roles, other) | {role: self.runs[role][0]} for role in roles for other in self.untrained]
+    def _apart(self, roles: Sequence[str], asked: Collection[str]) -> list[Cast]:
+        """One role's own first run, and an untrained network in the others, which stays untrained where they are fine-tuned."""
+        return [
+            {name: other for name in asked if start_of(name) != role} | {role: self.runs[role][0]}
+            for role in roles
+            for other in self.untrained
+        ]
 
 
 def agreed(decisions: Sequence[Decision], note: str = "") -> Decision:

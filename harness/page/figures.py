@@ -84,7 +84,7 @@ def all_figures(place: Place) -> list[Shown]:
 
 
 def _maps(place: Place) -> tuple[Figure, str]:
-    trained, pairs, known = _methods(place), _pairs(place), place.params.at(place.profile)
+    trained, pairs, known = _methods(place), _pairs(place), place.settings.models
     pairs += [(trained[0], run) for run in known if place.params.model(run).replicate_of == trained[0]][:1] if trained else []
     untrained = [model for model in place.settings.references if place.params.model(model).family == "random"]
     pairs += [(untrained[0], untrained[1])] if len(untrained) > 1 else []
@@ -261,9 +261,9 @@ def _pairs(place: Place) -> list[tuple[str, str]]:
 def _styles(place: Place) -> Iterator[tuple[str, str, str, float]]:
     """Every model of the profile with its colour, line style and width: one colour a method, its first run the widest."""
     methods = _methods(place)
-    others = [m for m in place.params.at(place.profile) if place.params.model(m).family not in ("je", "rec", "random")]
+    others = [m for m in place.settings.models if place.params.model(m).family not in ("je", "rec", "random")]
     colours = dict(zip([*methods, *others], COLOURS, strict=False))
-    for model in place.params.at(place.profile):
+    for model in place.settings.models:
         entry = place.params.model(model)
         if entry.family == "random":
             yield model, GREY, "--", 1.2

@@ -10,10 +10,11 @@ from itertools import groupby
 from pathlib import Path
 
 import jinja2
+from pydantic import BaseModel
 
 from harness.artifacts import files, store
 from harness.artifacts.errors import MissingArtifact
-from harness.artifacts.params import Released
+from harness.artifacts.params import Released, start_of
 from harness.artifacts.tables import KNN, unpack
 from harness.evidence import record, show, summary
 from harness.evidence.diff import VERDICTS
@@ -82,15 +83,17 @@ def _records(place: Place, verdicts: Sequence[str]) -> tuple[list[Record], str]:
 
 def _model(place: Place, name: str, records: Sequence[Record]) -> Model:
     entry, weights = place.params.model(name), place.params.weights(name, place.profile)
-    if isinstance(weights, Released):
-        told = weights.url or weights.file
-    else:
-        told = ", ".join(
-            f"{key} {value}" for key, value in weights.model_dump().items() if key in ("objective", "epochs", "seed")
-        )
+    told = _recipe(weights) if not isinstance(weights, Released) else weights.url or weights.file
     family = f"{entry.family or 'none'}{f', another run of {entry.replicate_of}' if entry.replicate_of else ''}"
+    if name != start_of(name):
+        family, told = f"{family}, fine-tuned", f"{start_of(name)}, then {_recipe(place.settings.finetune)}"
     kin = next((one.state for one in records if one.id == f"{name}/family"), "-")
     return Model(name, family, told, _accuracies(place, name), kin)
+
+
+def _recipe(recipe: BaseModel | None) -> str:
+    known = recipe.model_dump() if recipe else {}
+    return ", ".join(f"{key} {known[key]}" for key in ("objective", "epochs", "seed") if key in known)
 
 
 def _accuracies(place: Place, name: str) -> dict[str, str]:

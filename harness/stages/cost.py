@@ -13,7 +13,7 @@ from torch import nn
 
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.layout import Layout
-from harness.artifacts.params import Profile, Released
+from harness.artifacts.params import Profile, Released, start_of
 from harness.artifacts.recipes import Recipe
 from harness.artifacts.tables import BANK
 from harness.data.images import Images, load
@@ -57,7 +57,7 @@ def run(place: Place, *, device: str = "cpu", say: Callable[[str], None] = print
     """
     settings, models = place.settings, place.params.at(place.profile)
     each = forwards(settings)
-    named = {place.params.models[model].architecture for model in models}
+    named = {place.params.model(model).architecture for model in models}
     rates = {}
     for name in sorted(named):
         network = build(settings.architectures[name].name, **settings.architectures[name].options)
@@ -65,10 +65,10 @@ def run(place: Place, *, device: str = "cpu", say: Callable[[str], None] = print
     total = len(models) * (each.bank + each.views) + each.sweep
     seconds, disk = each.sweep / min(one.with_grams for one in rates.values()), 0
     for model in models:
-        one = rates[place.params.models[model].architecture]
+        one = rates[place.params.model(model).architecture]
         seconds += (each.bank - each.grams + each.views) / one.plain + each.grams / one.with_grams
         disk += bank_bytes(settings, one.layers, one.layout)
-    layouts = [rates[place.params.models[model].architecture].layout for model in models]
+    layouts = [rates[place.params.model(model).architecture].layout for model in models]
     speed = products_per_second(device)
     shown = ", ".join(f"{name} {one.plain:.1f} images/s" for name, one in rates.items())
     say(f"{place.profile}: {len(models)} models, {total:,} forwards, {_duration(seconds)} on {device} ({shown})")
@@ -83,10 +83,10 @@ def run(place: Place, *, device: str = "cpu", say: Callable[[str], None] = print
         probes = f"probes {_duration(sum(probe_operations(settings, one, classes) for one in layouts) / speed)}"
     say(f"products: k-NN {near}, {probes}, at least, at {speed / 1e12:.2g} TFLOP/s")
     weights = [place.params.weights(model, place.profile) for model in models]
-    recipes = [model for model, one in zip(models, weights, strict=True) if isinstance(one, Recipe)]
+    recipes = [model for model, one in zip(models, weights, strict=True) if isinstance(one, Recipe) or model != start_of(model)]
     missing = [str(one.path) for one in weights if isinstance(one, Released) and not one.path.is_file()]
     if recipes:
-        say(f"beside that, pre-training of {', '.join(recipes)} where it is not done")
+        say(f"beside that, training of {', '.join(recipes)} where it is not done")
     if missing:
         say(f"to fetch first: {', '.join(missing)}")
 

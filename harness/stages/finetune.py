@@ -10,7 +10,7 @@ import torch
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.params import ScenesData
+from harness.artifacts.params import FINETUNED, ScenesData
 from harness.artifacts.tables import CURVE, PATH
 from harness.data import images
 from harness.maths.path_efficiency import Steps
@@ -24,7 +24,7 @@ LIBRARIES = ("torch", "timm", "torchvision", "numpy", "pillow")
 
 
 def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), device: str = "cpu") -> None:
-    """Make finetuned/<model>, finetuning/<model> and path/<model>; goes on where it was killed (its state lies in scratch).
+    """Make checkpoints/<model>_ft, curves/<model>_ft and path/<model>; goes on where it was killed (its state lies in scratch).
 
     Raises InvalidInput for a model that the profile does not fine-tune, and for images that are not in memory.
     """
@@ -52,9 +52,9 @@ def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), device: s
         inputs={f"checkpoints/{model}": start.sha256},
         libraries=LIBRARIES,
     )
-    checkpoint.save(place.path("finetuned", model), network, provenance, place.precision(model))
+    checkpoint.save(place.path("checkpoints", model + FINETUNED), network, provenance, place.precision(model))
     rows = pd.DataFrame(curve, columns=list(CURVE.columns)).astype({name: c.dtype for name, c in CURVE.columns.items()})
-    store.write_table(place.path("finetuning", model, ending=".json"), CURVE, rows, provenance)
+    store.write_table(place.path("curves", model + FINETUNED, ending=".json"), CURVE, rows, provenance)
     store.write_table(place.path("path", model, ending=".json"), PATH, ways(objective.paths), provenance)
 
 

@@ -7,15 +7,15 @@ import json
 
 from harness.artifacts import files
 from harness.artifacts.errors import InvalidInput, MissingArtifact
-from harness.artifacts.params import nearest
+from harness.artifacts.params import FINETUNED, nearest, start_of
 from harness.stages.place import Place
 
-# What is compared: banks by CKA, probes by their rankings.
-KINDS = ("banks", "probes")
+# What is compared: banks by CKA, probes by their rankings; and banks of fine-tuned models.
+KINDS = ("banks", "probes", f"banks{FINETUNED}")
 
 
 def run(place: Place, kind: str) -> None:
-    """Make references/<kind>.json: the SHA-256 of the file of each of the profile's references.
+    """Make references/<kind>.json: the SHA-256 of the file of each of the profile's references, fine-tuned ones with <kind>_ft.
 
     A comparison depends on this file and not on those of all models: it is the same while the references are, so that a
     model that joins makes no comparison of others stale, and dvc.yaml need not say how many references there are.
@@ -24,8 +24,9 @@ def run(place: Place, kind: str) -> None:
     if kind not in KINDS:
         raise InvalidInput("command line", field="--kind", seen=kind, expected=nearest(kind, KINDS))
     found = {}
-    for name in place.settings.references:
-        path = place.path(kind, name)
+    folder = start_of(kind)
+    for name in place.params.compared_with(place.profile, finetuned=kind != folder):
+        path = place.path(folder, name)
         if not path.is_file():
             raise MissingArtifact(path, f"{name} is a reference", next_step="run dvc repro")
         with path.open("rb") as file:

@@ -43,7 +43,7 @@ def test_the_projects_own_parameters_load() -> None:
     assert loaded.profile in loaded.profiles
     assert set(loaded.references) <= set(loaded.models)
     assert loaded.of("embedded").extract.images == RAW["profiles"]["embedded"]["extract"]["images"]
-    assert loaded.at("embedded") == list(loaded.models)
+    assert list(loaded.of("embedded").models) == list(loaded.models)
     for profile in loaded.profiles:
         assert set(loaded.of(profile).references) <= set(loaded.at(profile))
         for name in loaded.at(profile):
@@ -478,3 +478,30 @@ def test_models_are_fine_tuned_by_a_recipe_that_the_profile_has() -> None:
     lacking = refusal(changed("profiles.paper.finetuned", ["mae"]))
     assert (lacking.field, lacking.seen) == ("profiles.paper.finetune", "none for mae")
     assert refusal(changed("profiles.embedded.finetune.batch", 33)).field == "profiles.embedded.finetune"
+
+
+def test_a_fine_tuned_model_is_called_by_the_one_that_it_started_as() -> None:
+    known = params.load(PROJECT)
+    settings = known.of("embedded")
+    assert known.at("embedded") == [*settings.models, *(f"{name}_ft" for name in settings.finetuned)]
+    assert known.at("paper") == list(known.of("paper").models)
+    assert known.model("mae_ft") == known.model("mae")
+    assert known.weights("mae_ft", "embedded") == known.weights("mae", "embedded")
+    assert known.architecture("mae_ft", "embedded") == known.architecture("mae", "embedded")
+    with pytest.raises(InvalidInput, match="seen: mea"):
+        known.model("mea_ft")
+    with pytest.raises(MissingArtifact, match=r"(?s)profiles.embedded.finetuned has .*add supervised to it"):
+        known.weights("supervised_ft", "embedded")
+    raw = changed("models.mae_ft", {"architecture": "vit", "weights": {}})
+    assert refusal(raw).expected == "another name: mae_ft is mae when it is fine-tuned"
+
+
+def test_fine_tuned_models_are_compared_with_references_and_with_fine_tuned_ones() -> None:
+    raw = changed("profiles.embedded.finetuned", ["mae", "moco_v3", "supervised"])
+    known = params.check(raw, "params.yaml")
+    references = list(known.of("embedded").references)
+    assert known.compared("supervised", "embedded") == references
+    # In the order of the references, whatever that of the fine-tuned models is; no other model is added by one that is none.
+    assert known.compared("moco_v3_ft", "embedded") == [*references, "moco_v3_ft"]
+    assert known.compared("mae_ft", "embedded") == [*references, "moco_v3_ft", "mae_ft"]
+    assert known.compared("supervised_ft", "embedded") == [*references, "moco_v3_ft", "mae_ft"]

@@ -16,13 +16,17 @@ from worlds import World
 from harness.artifacts import params as parameters
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import MissingArtifact
+from harness.artifacts.params import FINETUNED, start_of
 from harness.evidence.claim import Reading
 from harness.evidence.decide import State
 from harness.evidence.resampling import BLOCKS
+from harness.models import checkpoint
+from harness.models.build import build
 from harness.stages import compare, extract, knn, weights
 from harness.stages.place import Place
 
 DEPTHS = {"moco_v3": 12, "dino": 12, "mae": 24, "random": 6, "random_learned": 12}
+TUNED = ("moco_v3", "dino", "mae")
 IDS = [id for id in PLANTED if not id.startswith(ACCURACY) or id.startswith("knn-")]
 
 
@@ -50,13 +54,23 @@ def measure(folder: Path) -> parameters.Params:
     profile["extract"] |= {"images": 256, "bank": 512, "queries": 512}
     profile["probe"] |= {"images": 512}
     profile["similarity"] = {"k": 10, "subsets": 8}
-    profile |= {"models": [*models, "conv"], "references": list(models), "sweep_models": ["moco_v3", "dino"], "finetuned": []}
+    profile |= {"models": [*models, "conv"], "references": list(models), "sweep_models": ["moco_v3", "dino"]}
+    profile["finetuned"] = list(TUNED)
     models["conv"] = conv
     file = folder / "params.yaml"
     file.write_text(yaml.safe_dump({"models": models, "profiles": {"embedded": profile}, "profile": profile}))
     place = Place(parameters.load(file), "embedded")
-    for stage in (weights, extract, compare, knn):
-        for name in models:
+    for name in models:
+        weights.run(place, name)
+    for seed, name in enumerate(TUNED):
+        # Other networks of the same shape, as fine-tuning would leave them.
+        architecture = place.params.architecture(name, "embedded")
+        network = build(architecture.name, seed=100 + seed, **architecture.options)
+        checkpoint.save(
+            place.path("checkpoints", name + FINETUNED), network, place.provenance("harness.stages.finetune", [seed])
+        )
+    for stage in (extract, compare, knn):
+        for name in place.params.at("embedded"):
             stage.run(place, name)
     return place.params
 
@@ -92,7 +106,7 @@ def test_a_claim_reads_networks_of_every_depth(claims: ModuleType, id: str) -> N
     assert decision.state in (State.SUPPORTED, State.REFUTED, State.INCONCLUSIVE, State.UNCALIBRATED)
     # Whose depth differs is told.
     names = {name for path in reading.artifacts for name in Path(path).with_suffix("").parts}
-    assert reading.blocks == {model: depth for model, depth in DEPTHS.items() if model in names and depth != 12}
+    assert reading.blocks == {model: DEPTHS[start_of(model)] for model in names if DEPTHS.get(start_of(model), 12) != 12}
 
 
 def test_a_network_without_a_cls_token_is_judged_by_what_it_has(claims: ModuleType) -> None:

@@ -20,6 +20,7 @@ from worlds import RUNS, SUPERVISED, UNTRAINED, World
 
 from harness.artifacts import params, store
 from harness.artifacts.closure import ROOT
+from harness.artifacts.params import FINETUNED
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import BANK
 from harness.evidence.accuracy import Accuracy
@@ -67,7 +68,9 @@ class Pool:
     def world(self, seed: int) -> World:
         """Some of the networks under all names."""
         order = np.random.default_rng(seed).permutation(len(self.banks))
-        who = dict(zip([*ROLES, *UNTRAINED, SUPERVISED], order.tolist(), strict=False))
+        # Those that are said to be fine-tuned are further ones.
+        names = [*ROLES, *UNTRAINED, SUPERVISED, *(role + FINETUNED for role in ROLES)]
+        who = dict(zip(names, order.tolist(), strict=False))
 
         # A pair keeps its draws (16 MB), which all claims about it share.
         kept = lru_cache(maxsize=24)

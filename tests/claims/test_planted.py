@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import worlds
-from worlds import World, judge, pair
+from worlds import JE, REC, World, judge, pair
 
+from harness.artifacts.params import FINETUNED, start_of
+from harness.artifacts.tables import TYPES
 from harness.evidence.agreement import Agreement, MeasuredAnswers
 from harness.evidence.decide import State
 from harness.evidence.neighbourhoods import Neighbourhoods
@@ -25,12 +27,18 @@ CLAIMS = Path(__file__).parents[2] / "claims"
 
 def renamed(names: dict[str, str]) -> World:
     """The planted world with other models under these names."""
+
+    def named(model: str) -> str:
+        """Who is renamed is so when fine-tuned, unless that has another name."""
+        start = start_of(model)
+        return names.get(model, names.get(start, start) + model.removeprefix(start))
+
     world = World()
-    told = world.remade(lambda measure: lambda a, b: measure(names.get(a, a), names.get(b, b)))
-    probes = MeasuredProbes(lambda model: worlds.probe_accuracy(names.get(model, model)))
-    told = replace(told, knn=lambda model: world.knn(names.get(model, model)), probes=probes)
-    told = replace(told, ways=lambda model: world.ways(names.get(model, model)))
-    return with_agreements(told, lambda a, b: worlds.agreement(names.get(a, a), names.get(b, b)))
+    told = world.remade(lambda measure: lambda a, b: measure(named(a), named(b)))
+    probes = MeasuredProbes(lambda model: worlds.probe_accuracy(named(model)))
+    told = replace(told, knn=lambda model: world.knn(named(model)), probes=probes)
+    told = replace(told, ways=lambda model: world.ways(named(model)))
+    return with_agreements(told, lambda a, b: worlds.agreement(named(a), named(b)))
 
 
 def with_agreements(world: World, agreements: Callable[[str, str], Agreement]) -> World:
@@ -160,7 +168,42 @@ def final_is_block_3(right):
     return np.concatenate([right[:, :12], right[:, 3:4]], axis=1)
 
 
+def late_first() -> World:
+    """O: all models' depths the other way round."""
+
+    def reversed_both(measured: Pair) -> Pair:
+        once = reversed_depth(measured)
+        assert once.pixels_a is not None
+        return replace(once, cross=once.cross[..., ::-1, :], self_a=once.self_a[..., ::-1], pixels_a=once.pixels_a[..., ::-1])
+
+    world = World()
+    return replace(
+        world,
+        cka=lambda a, b: reversed_both(world.cka(a, b)),
+        deconfounded=lambda a, b: reversed_both(world.deconfounded(a, b)),
+    )
+
+
+def fully_connected() -> World:
+    """O: what fully connected layers do, in the place of every type."""
+
+    def one_type(measured: Pair) -> Pair:
+        names, fc1 = ("cross", "self_a", "self_b", "pixels_a", "pixels_b"), TYPES.index("mlp.fc1")
+        return replace(measured, **{name: np.stack([getattr(measured, name)[fc1]] * len(TYPES)) for name in names})
+
+    world = World()
+    return replace(
+        world, cka=lambda a, b: one_type(world.cka(a, b)), deconfounded=lambda a, b: one_type(world.deconfounded(a, b))
+    )
+
+
+def not_tuned() -> World:
+    """O: fine-tuning changed nothing."""
+    return renamed({model + FINETUNED: model for model in (*JE, *REC)})
+
+
 # P permuted images; R untrained networks; S family labels swapped; Q one artifact in both roles; the others as named.
+MAE_IS_MOCO = {"mae": "moco_v3", "moco_v3": "mae"}
 UNTRAINED_INSTEAD = {"moco_v3": "random", "dino": "random_learned"}
 SWAPPED = {"dino": "mae", "mae": "dino"}
 CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
@@ -212,6 +255,20 @@ CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
         "Q": lambda: renamed({"mae": "moco_v3"}),
     },
     "je-still": {"S": lambda: renamed({"mae": "dino", "dino": "mae"}), "Q": lambda: renamed({"mae": "moco_v3"})},
+    "ft-to-moco": {"FT = PT": not_tuned, "S": lambda: renamed(MAE_IS_MOCO)},
+    "ft-near-moco": {"FT = PT": not_tuned, "P": permuted, "R": lambda: renamed(UNTRAINED_INSTEAD)},
+    "ft-both": {"FT = PT": not_tuned, "reversed depth": late_first},
+    "ft-to-dino": {"FT = PT": not_tuned, "S": lambda: renamed(SWAPPED)},
+    "ft-near-dino": {"FT = PT": not_tuned, "P": permuted, "R": lambda: renamed(UNTRAINED_INSTEAD)},
+    "ft-both-dino": {"FT = PT": not_tuned, "reversed depth": late_first},
+    "ft-attn-ln": {"FT = PT": not_tuned, "fc1 for all types": fully_connected},
+    "ft-attn-top": {"FT = PT": not_tuned, "fc1 for all types": fully_connected},
+    "ft-fc-split": {"FT = PT": not_tuned, "reversed depth": late_first},
+    "ft-attn-diag": {"FT = PT": not_tuned, "P": permuted, "R": lambda: renamed(UNTRAINED_INSTEAD)},
+    "ft-attn-block": {"P": permuted, "constant matrix": constant},
+    "ft-mid": {"FT = PT": not_tuned, "P": permuted, "R": lambda: renamed(UNTRAINED_INSTEAD)},
+    "je-ft-stable": {"FT = PT": not_tuned, "S": lambda: renamed(SWAPPED)},
+    "ft-inter-null": {"FT = PT": not_tuned, "inject 1": lambda: more(1.0, *(f"final+{i}" for i in range(11)))},
     "flip-cause": {},
 }
 
@@ -225,7 +282,7 @@ TRAINED_LIKE = {
 }
 
 # Claims that no similarity decides.
-ACCURACY = ("knn-", "cka-", "flip-", "lp-", "nlp-", "inter-", "wide-", "all-", "tau-", "f1", "path", "je-still")
+ACCURACY = ("knn-", "cka-", "flip-", "lp-", "nlp-", "inter-", "wide-", "all-", "tau-", "f1", "path", "je-still", "ft-inter-")
 
 # Where no intervention, or nothing at all, was measured, a claim cannot be planted.
 WITHOUT_EVIDENCE = {"flip-cause"}

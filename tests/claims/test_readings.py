@@ -27,8 +27,8 @@ from harness.evidence.probes import MeasuredProbes, ProbeAccuracy
 from harness.evidence.sweep import Sweep
 from harness.evidence.ways import Ways
 
-NAMES = ["moco_v3", "dino", "mae", "random", "random_learned"]
-QKV, NORM, FC = TYPES.index("attn.qkv"), TYPES.index("norm1"), TYPES.index("mlp.fc1")
+NAMES = ["moco_v3", "dino", "mae", "random", "random_learned", "moco_v3_ft", "dino_ft", "mae_ft"]
+QKV, NORM, AFTER, FC = (TYPES.index(kind) for kind in ("attn.qkv", "norm1", "norm2", "mlp.fc1"))
 UNITS, IMAGES = 12, 64
 
 # The numbers that a claim compares: the rule, the quantity, the margin.
@@ -148,14 +148,15 @@ def diagonal(pair: Any, first: int, last: int, types: Sequence[int] | None = Non
     return float(np.mean([values[:, i, i] for i in range(first, last + 1)]))
 
 
-def block(pair: Any, rows: tuple[int, int], columns: tuple[int, int]) -> float:
+def block(pair: Any, rows: tuple[int, int], columns: tuple[int, int], types: Sequence[int] | None = None) -> float:
     """Mean over a rectangle of blocks, ends included."""
-    return float(matrix(pair)[:, rows[0] : rows[1] + 1, columns[0] : columns[1] + 1].mean())
+    values = matrix(pair)[slice(None) if types is None else list(types)]
+    return float(values[:, rows[0] : rows[1] + 1, columns[0] : columns[1] + 1].mean())
 
 
-def matches(pair: Any) -> float:
+def matches(pair: Any, types: Sequence[int] | None = None) -> float:
     """Share of the rows 0-8 of all types whose largest cell is at most one block from the diagonal."""
-    values = matrix(pair)
+    values = matrix(pair)[slice(None) if types is None else list(types)]
     return float(np.mean([abs(int(np.argmax(values[t, i])) - i) <= 1 for t in range(len(values)) for i in range(9)]))
 
 
@@ -297,6 +298,31 @@ def same(one: str, *, matched: bool) -> float:
     return float((found.answer == found.other).mean()) / (1 - abs(accuracies[0] - accuracies[1]) if matched else 1)
 
 
+def nearer_tuned(m: Callable[[str, str], Any], je: str, *, direction: bool) -> list[Told]:
+    return [("exceeds", diagonal(m("mae_ft", je), 0, 11) - diagonal(m("mae", je), 0, 11), 0.0 if direction else 0.1)]
+
+
+def persists(m: Callable[[str, str], Any], je: str) -> list[Told]:
+    own, tuned = m("mae_ft", je), m("mae_ft", f"{je}_ft")
+    return [
+        ("equivalent", diagonal(own, 0, 8) - diagonal(tuned, 0, 8), 0.1),
+        ("exceeds", diagonal(own, 9, 11) - diagonal(tuned, 9, 11), 0.0),
+    ]
+
+
+def risen(m: Callable[[str, str], Any], first: int, last: int, kind: int) -> float:
+    return diagonal(m("mae_ft", "moco_v3_ft"), first, last, [kind]) - diagonal(m("mae", "moco_v3"), first, last, [kind])
+
+
+def grouped(p: Any) -> float:
+    kinds, lo, mid = [QKV, AFTER], (0, 3), (4, 8)
+    return (block(p, lo, lo, kinds) + block(p, mid, mid, kinds) - block(p, lo, mid, kinds) - block(p, mid, lo, kinds)) / 2
+
+
+def kept(m: Callable[[str, str], Any], model: str) -> float:
+    return diagonal(m(model, f"{model}_ft"), 0, 11, [QKV])
+
+
 READINGS: dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]] = {
     "je-je-high": lambda m, _: [
         ("exceeds", diagonal(m(*names), 0, 8), 0.6) for names in (("moco_v3", "dino"), ("random", "random_learned"))
@@ -338,6 +364,32 @@ READINGS: dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]] = {
     "f1": lambda _m, _d: [("exceeds", same("dino", matched=m) - same("mae", matched=m), 0.02) for m in (False, True)],
     "path": lambda _m, _d: [("exceeds", moved("mae", "length") - moved(je, "length"), 0.0) for je in BOTH],
     "je-still": lambda _m, _d: [("exceeds", moved("mae", "start") - moved(je, "start"), 0.0) for je in BOTH],
+    "ft-to-moco": lambda m, direction: nearer_tuned(m, "moco_v3", direction=direction),
+    "ft-to-dino": lambda m, direction: nearer_tuned(m, "dino", direction=direction),
+    "ft-near-moco": lambda m, _: [("exceeds", diagonal(m("mae_ft", "moco_v3"), 0, 11), 0.6)],
+    "ft-near-dino": lambda m, _: [("exceeds", diagonal(m("mae_ft", "dino"), 0, 11), 0.6)],
+    "ft-both": lambda m, _: persists(m, "moco_v3"),
+    "ft-both-dino": lambda m, _: persists(m, "dino"),
+    "ft-attn-ln": lambda m, _: [("exceeds", risen(m, 0, 11, kind), 0.1) for kind in (QKV, AFTER)],
+    "ft-attn-top": lambda m, _: [
+        ("exceeds", diagonal(m("mae_ft", "moco_v3_ft"), 0, 11, [kind]) - diagonal(m("mae_ft", "moco_v3_ft"), 0, 11, [FC]), 0.0)
+        for kind in (QKV, AFTER)
+    ],
+    "ft-fc-split": lambda m, _: [("exceeds", risen(m, 0, 8, FC), 0.0), ("exceeds", -risen(m, 9, 11, FC), 0.0)],
+    "ft-attn-diag": lambda m, _: [
+        ("exceeds", matches(m(*names), [QKV, AFTER]), 0.8)
+        for models in (("mae_ft", "moco_v3_ft"), ("random", "random_learned"))
+        for names in (models, models[::-1])
+    ],
+    "ft-attn-block": lambda m, _: [
+        ("exceeds", grouped(m(*names)), 0.0) for names in (("mae_ft", "moco_v3_ft"), ("random", "random_learned"))
+    ],
+    "ft-mid": lambda m, _: [("exceeds", diagonal(m("mae_ft", f"{je}_ft"), 3, 10, [QKV]), 0.6) for je in BOTH],
+    "je-ft-stable": lambda m, _: [("exceeds", kept(m, je) - kept(m, "mae"), 0.1) for je in BOTH],
+    "ft-inter-null": lambda _m, _d: [
+        ("equivalent", over_final("mae_ft", pair_of("mae_ft")), 0.5),
+        ("exceeds", over_final("mae", pair_of("mae")), 1.0),
+    ],
     "lp-order": lambda _m, _d: [("exceeds", probe(je, "final") - probe("mae", "final"), 5.0) for je in BOTH],
     "nlp-je-small": lambda _m, _d: [("below", over_final(je, "depth2"), 0.75) for je in BOTH],
     "nlp-je-flat": lambda _m, _d: [("below", probe(je, deep(je)) - probe(je, "depth2"), 0.2) for je in BOTH],
@@ -412,14 +464,16 @@ def test_a_claim_compares_what_its_reading_says(id: str, seed: int, monkeypatch:
 ASKS = {
     "difference": {"je-rec-low", "early-onset", "je-late-drop", "rec-quarter", "type-order"}
     | {"knn-diverge", "knn-cls", "knn-gap-closer", "lp-order", "nlp-mae-below", "f1", "path", "je-still"}
-    | {f"tau-{subset}-{k}" for subset in ("all", "right", "wrong") for k in (5, 10)},
-    "level": {"je-je-high", "attn-nil"},
-    "match": {"je-diag"},
+    | {f"tau-{subset}-{k}" for subset in ("all", "right", "wrong") for k in (5, 10)}
+    | {"ft-to-moco", "ft-to-dino", "ft-both", "ft-both-dino", "ft-attn-ln", "ft-attn-top", "ft-fc-split", "je-ft-stable"},
+    "level": {"je-je-high", "attn-nil", "ft-near-moco", "ft-near-dino", "ft-mid"},
+    "match": {"je-diag", "ft-attn-diag", "ft-attn-block"},
     "trait": {"knn-decline", "knn-je-full", "cka-stable", "nlp-je-small", "nlp-je-flat", "nlp-mae-gain"}
     | {"inter-mae", "inter-je-null", "wide-control", "all-mae", "all-je-drop"}
-    | {"all-mae-same-width", "all-je-same-width", "all-mae-code", "all-je-code"},
+    | {"ft-inter-null", "all-mae-same-width", "all-je-same-width", "all-mae-code", "all-je-code"},
 }
 BLOCKS = {"je-je-high": (0, 8), "attn-nil": (0, 8), "je-diag": (0, 8), "early-onset": (0, 3)}
+BLOCKS |= {"ft-attn-diag": (0, 8), "ft-attn-block": (0, 8), "ft-mid": (3, 10)}
 
 
 @pytest.mark.parametrize("id", PLANTED)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.artifacts.params import FINETUNED, start_of
 from harness.artifacts.tables import TYPES
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.agreement import Agreement, Agreements, Answers, MeasuredAnswers
@@ -48,6 +49,10 @@ OWN = 0.95  # of what a method's layers do not share with others, the part that 
 # How much of a layer is common to all trained models. MAE's attention and norms have little of it (Fig. 2).
 JE_SHARE = np.where(np.isin(np.arange(12), HI), 0.6, 0.97)
 REC_SHARE = dict.fromkeys(TYPES, 0.5) | {"attn.qkv": 0.05, "norm1": 0.2, "mlp.fc1": 0.8}
+# Fine-tuned, JE models keep their early and middle layers; MAE has them too, and parts from JE in its late fully connected
+# ones (Fig. 9, A3).
+JE_TUNED = np.where(np.isin(np.arange(12), HI), 0.3, 0.97)
+REC_TUNED = dict.fromkeys(TYPES, np.full(12, 0.95)) | {"mlp.fc1": np.where(np.isin(np.arange(12), HI), 0.05, 0.72)}
 
 
 @cache
@@ -65,13 +70,15 @@ def directions(kind: str = "effect") -> dict[str, np.ndarray]:
     methods = list(RUNS)
     width = 1 + types * len(grid) + (len(methods) + len(MODELS)) * types * blocks
     out = {}
-    for m, model in enumerate(MODELS):
+    # What is the run's own stays so in fine-tuning.
+    for model, m in [(model, m) for m, start in enumerate(MODELS) for model in (start, start + FINETUNED)]:
         v = np.zeros((types, blocks, width))
-        method = METHOD.get(model)
-        depth = REC_DEPTH if method in REC else JE_DEPTH
+        method, tuned = METHOD.get(start_of(model)), model != start_of(model)
+        depth = REC_DEPTH if method in REC and not tuned else JE_DEPTH
         for t, name in enumerate(TYPES):
             for block in range(blocks):
-                share = 0.0 if method is None else REC_SHARE[name] if method in REC else JE_SHARE[block]
+                rec = REC_TUNED[name][block] if tuned else REC_SHARE[name]
+                share = 0.0 if method is None else rec if method in REC else (JE_TUNED if tuned else JE_SHARE)[block]
                 loading = 0.9 if kind == "pixels" else PIXELS
                 share = 0.0 if kind == "pixels" else share
                 rest = np.sqrt(1 - loading**2)
@@ -133,7 +140,7 @@ def neighbourhoods(a: str, b: str) -> Neighbourhoods:
     """Shares of ten neighbours that two models have in common: the cosine of the blocks' directions, on average."""
     v, w = (directions()[m][-1] for m in (a, b))
     chance = np.einsum("bf,bf->b", v, w)
-    rng = np.random.default_rng([4, *sorted((MODELS.index(a), MODELS.index(b)))])
+    rng = np.random.default_rng([4, *sorted((MODELS.index(start_of(a)), MODELS.index(start_of(b))))])
     share = rng.binomial(10, chance[:, None], (len(BLOCKS), IMAGES)) / 10
     return Neighbourhoods(np.stack([share, share]), "planted")
 
@@ -175,16 +182,17 @@ def ways(model: str) -> Ways:
 @cache
 def probe_accuracy(model: str) -> ProbeAccuracy:
     """Probes as Table 1, Figs. 5 and 6 have them: MAE gains by a block, by all of them and by depth, JE models hardly any."""
-    method = METHOD.get(model)
-    final = {"moco_v3": 76.3, "dino": 77.8, "mae": 67.7}.get(method or "", 30.0)
-    rec = method in REC
+    method, tuned = METHOD.get(start_of(model)), model != start_of(model)
+    final = {"moco_v3": 76.3, "dino": 77.8, "mae": 67.7}.get(method or "", 30.0) + 10.0 * tuned
+    # Fine-tuned, MAE gains from other blocks as little as JE models do (Fig. 12).
+    rec = method in REC and not tuned
     gains = {"final": 0.0, "all": 2.4 if rec else -0.8, "depth2": 0.6 if rec else 0.3}
     gains |= {"depth3": 1.4 if rec else 0.2, "depth4": 1.2 if rec else 0.1, "depth5": 1.0 if rec else 0.0}
     gains |= {f"final+{i}": (1.8 if i == 7 else 0.5) if rec else 0.1 for i in range(11)} | {"final+11": 0.0}
     gains |= {f"projected{i}": (2.0 if rec else -0.6) + 0.1 * i for i in range(3)}
     # The same images are easy for all probes of a model, and nearly the same for all models.
     ease = np.random.default_rng(5).uniform(size=PROBED)
-    own = np.random.default_rng([10, MODELS.index(model)]).normal(scale=0.005, size=PROBED)
+    own = np.random.default_rng([10, MODELS.index(start_of(model))]).normal(scale=0.005, size=PROBED)
     order = np.argsort(np.argsort(ease + own)) / PROBED
     right = {name: np.stack([order < (final + more + 0.02 * run) / 100 for run in range(5)]) for name, more in gains.items()}
     # The same labels are dear for all probes.

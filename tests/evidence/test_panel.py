@@ -144,6 +144,36 @@ def test_the_null_is_the_largest_over_methods_and_orders() -> None:
     assert "runs of dino" in decision.reason
 
 
+def test_who_plays_a_model_plays_it_fine_tuned_too() -> None:
+    reading = Reading("world", cast={"moco": "moco_1"})
+    assert [reading.player(role) for role in ("moco", "moco_ft", "mae_ft")] == ["moco_1", "moco_1_ft", "mae_ft"]
+    assert reading.roles == {"moco", "moco_ft", "mae", "mae_ft"}
+
+
+def test_fine_tuned_models_follow_their_runs_and_an_untrained_network_stays_what_it_is() -> None:
+    """A level of moco and fine-tuned mae: its triples, runs of one method, and each beside an untrained network."""
+    seen: list[tuple[str, str]] = []
+
+    def rule(reading: Reading) -> Decision:
+        pair = (reading.player("moco"), reading.player("mae_ft"))
+        seen.append(pair)
+        methods = [METHOD.get(name.removesuffix("_ft")) for name in pair]
+        return exceeds(measured(0.2 if None in methods else 0.9 if methods[0] == methods[1] else 0.7), 0.6)
+
+    reading = Reading("world")
+
+    def run(cast: Mapping[str, str], margin: float | None, *, bare: bool = False) -> Decision:
+        reading.cast, reading.bare = cast, bare
+        return rule(reading)
+
+    decision = panel_of().decide(stated("level", 0.6), run, reading, ["cka", "margin"])
+    assert decision.state is State.SUPPORTED
+    triples = [("moco", "mae_ft"), ("moco_1", "mae_1_ft"), ("moco_2", "mae_2_ft")]
+    apart = [("moco", "random"), ("random", "mae_ft")]
+    alike = [(a, f"{b}_ft") for runs in RUNS.values() for a in runs for b in runs if a != b]
+    assert sorted(set(seen)) == sorted({*triples, *apart, *alike})
+
+
 @pytest.mark.parametrize("asks", ["level", "match", "trait"])
 def test_only_a_difference_has_a_null_by_roles(asks: str) -> None:
     def rule(cast: Mapping[str, str], margin: float) -> Decision:

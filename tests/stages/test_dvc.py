@@ -11,6 +11,7 @@ import yaml
 
 from harness.__main__ import STAGES
 from harness.artifacts.closure import ROOT, dependencies
+from harness.artifacts.params import FINETUNED, start_of
 
 DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 
@@ -22,7 +23,19 @@ def test_the_declared_code_is_the_import_closure(stage: str) -> None:
 
 
 def test_every_stage_of_the_command_line_is_in_dvc_yaml_and_the_other_way_round() -> None:
-    assert list(DVC["stages"]) == list(STAGES)
+    assert [name for name in DVC["stages"] if name == start_of(name)] == list(STAGES)
+
+
+def test_stages_of_fine_tuned_models_are_those_of_the_others_but_for_the_names() -> None:
+    tuned = {name: stage for name, stage in DVC["stages"].items() if name != start_of(name)}
+    assert sorted(tuned) == ["compare_ft", "extract_ft", "knn_ft", "probe_ft", "references_ft"]
+    for name, stage in tuned.items():
+        first = DVC["stages"][start_of(name)]
+        assert (first["vars"], stage["vars"]) == ([{"ft": ""}], [{"ft": FINETUNED}])
+        assert all(stage[key] == first[key] for key in ("cmd", "deps", "outs"))
+        if "m" in stage["matrix"]:
+            assert stage["matrix"] | {"m": "${profile.models}"} == first["matrix"]
+            assert (stage["matrix"]["m"], stage["params"]) == ("${profile.finetuned}", first["params"])
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -34,7 +47,8 @@ def test_the_command_names_its_stage_and_everything_it_is_about(stage: str) -> N
 
 
 def each(stage: dict[str, Any], path: str) -> list[str]:
-    """A path of a stage that exists once for each kind of artifact."""
+    """A path of a stage that exists once for each kind of artifact, of fine-tuned models with that in its name."""
+    path = path.replace("${ft}", stage.get("vars", [{"ft": ""}])[0]["ft"])
     return [path.replace("${item.k}", kind) for kind in stage["matrix"].get("k", [""])]
 
 
@@ -53,7 +67,8 @@ def test_every_artifact_that_a_stage_depends_on_is_made_by_a_stage() -> None:
 @pytest.mark.parametrize(("stage", "kind"), [("compare", "banks"), ("agree", "probes")])
 def test_a_comparison_depends_on_the_references_and_on_no_other_model(stage: str, kind: str) -> None:
     read = [dep.removeprefix("artifacts/${item.p}/") for dep in DVC["stages"][stage]["deps"] if dep.startswith("artifacts/")]
-    assert read == [f"{kind}/${{item.m}}.safetensors", f"references/{kind}.json"]
+    ft = "${ft}" if "vars" in DVC["stages"][stage] else ""
+    assert read == [f"{kind}/${{item.m}}{ft}.safetensors", f"references/{kind}{ft}.json"]
 
 
 def test_whatever_depends_on_no_other_stage_waits_for_the_parameters_to_be_checked() -> None:
@@ -67,4 +82,4 @@ def test_whatever_depends_on_no_other_stage_waits_for_the_parameters_to_be_check
 def test_results_are_committed_and_banks_are_not() -> None:
     for name, stage in DVC["stages"].items():
         for out in stage["outs"]:
-            assert (out == {next(iter(out)): {"cache": False}}) if name != "extract" else isinstance(out, str)
+            assert isinstance(out, str) if start_of(name) == "extract" else out == {next(iter(out)): {"cache": False}}

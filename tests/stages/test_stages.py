@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from harness.data import images as image_lists
 from harness.maths import cka
 from harness.models import checkpoint
 from harness.models.build import build, normaliser
-from harness.stages import agree, compare, extract, finetune, knn, probe, report, sweep, weights
+from harness.stages import agree, compare, extract, finetune, knn, probe, references, report, sweep, weights
 from harness.stages.place import Place
 
 
@@ -46,7 +47,7 @@ def network(place: Place, model: str) -> torch.nn.Module:
     ("stage", "paths"),
     [
         (lambda p: weights.run(p, "taught"), ["checkpoints/taught.safetensors", "curves/taught.json"]),
-        (lambda p: finetune.run(p, "one"), ["finetuned/one.safetensors", "finetuning/one.json", "path/one.json"]),
+        (lambda p: finetune.run(p, "one"), ["checkpoints/one_ft.safetensors", "curves/one_ft.json", "path/one.json"]),
         (lambda p: extract.run(p, "one"), ["banks/one.safetensors"]),
         (lambda p: compare.run(p, "two"), ["cka/two/one.safetensors", "similarity/two/one.safetensors"]),
         (lambda p: knn.run(p, "one"), ["knn/one.safetensors"]),
@@ -80,7 +81,7 @@ def test_fine_tuning_goes_from_the_checkpoint_along_its_path(tiny: Place) -> Non
     weights.run(tiny, "one")
     finetune.run(tiny, "one")
     before, after = network(tiny, "one"), network(tiny, "one")
-    checkpoint.load(tiny.path("finetuned", "one"), after)
+    checkpoint.load(tiny.path("checkpoints", "one_ft"), after)
     table = store.read_table(tiny.path("path", "one", ending=".json"), PATH)
     rows = table.rows.set_index(["every", "block", "kind"])
     # Two epochs and one step, three blocks of three kinds, and what is outside of them.
@@ -98,7 +99,23 @@ def test_fine_tuning_goes_from_the_checkpoint_along_its_path(tiny: Place) -> Non
         # The artifact has half the precision that the path was measured at.
         assert way.net == pytest.approx((other - one).norm().item(), rel=0.02)
     assert table.provenance.weights == store.read_arrays(tiny.path("checkpoints", "one"), checkpoint_of(before)).sha256
-    assert store.read_table(tiny.path("finetuning", "one", ending=".json"), CURVE).rows.epoch.tolist() == [1, 2]
+    assert store.read_table(tiny.path("curves", "one_ft", ending=".json"), CURVE).rows.epoch.tolist() == [1, 2]
+
+
+def test_a_fine_tuned_model_is_measured_like_any_and_compared_with_its_start_and_itself(tiny: Place) -> None:
+    prepare(tiny, "one", "two")
+    finetune.run(tiny, "one")
+    extract.run(tiny, "one_ft")
+    references.run(tiny, "banks_ft")
+    compare.run(tiny, "one_ft")
+    listed = json.loads(tiny.path("references", "banks_ft", ending=".json").read_text())
+    assert list(listed) == ["one", "two", "one_ft"]
+    found = store.read_arrays(tiny.path("cka", "one_ft", "one"), CKA)
+    itself = store.read_arrays(tiny.path("cka", "one_ft", "one_ft"), CKA)
+    np.testing.assert_allclose(np.diag(itself["cka"]), 1, rtol=1e-5)
+    assert np.diag(found["cka"]).min() < 0.999
+    features = store.read_arrays(tiny.path("banks", "one_ft"), BANK)
+    assert features.provenance.weights != store.read_arrays(tiny.path("banks", "one"), BANK).provenance.weights
 
 
 def test_what_the_profile_does_not_fine_tune_is_refused(tiny: Place) -> None:
@@ -365,8 +382,11 @@ def test_a_sweep_over_more_layers_than_there_are_is_refused(tiny: Place) -> None
 
 
 def test_the_report_gathers_every_model(tiny: Place) -> None:
-    models = tiny.params.models
-    prepare(tiny, *models)
+    prepare(tiny, *tiny.params.models)
+    finetune.run(tiny, "one")
+    extract.run(tiny, "one_ft")
+    models = tiny.params.at("tiny")
+    assert models[-1] == "one_ft"
     for model in models:
         knn.run(tiny, model)
         probe.run(tiny, model)
