@@ -386,7 +386,8 @@ def noted(reading: Reading, path: Path, found: Arrays | Table) -> None:
 _SCHEMAS = {schema.kind: schema for schema in (AGREE, CKA, SIMILARITY, KNN, PROBE, SWEEP)}
 
 
-@lru_cache(maxsize=32)
+# As many as the embedded profile has: each is a fraction of a megabyte, and the null by roles comes back to all of them.
+@lru_cache(maxsize=512)
 def _read(path: Path, kind: str) -> Arrays:
     return store.read_arrays(path, _SCHEMAS[kind])
 
@@ -404,7 +405,7 @@ def _pair(path: Path, names: tuple[str, str], transposed: bool, adjusted: bool) 
 
 
 # Without draws it is small, and the null by roles asks for many.
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=256)
 def _bare_pair(path: Path, names: tuple[str, str], transposed: bool, adjusted: bool) -> Pair:
     pair = Pair.from_arrays(_read(path, CKA.kind), names=names, transposed=transposed)
     return replace(pair.deconfounded() if adjusted else pair, draws=1)

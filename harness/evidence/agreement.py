@@ -79,6 +79,8 @@ class Agreement:
             unit="images",
             key=self.images,
             draws=self.draws,
+            # With one draw only the value is asked for.
+            jackknife=self.draws > 1,
         )
 
 

@@ -72,7 +72,8 @@ class Kinship:
 
     def _floor(self, family: Mapping[str, Sequence[str]], model: str, blocks: Sequence[int]) -> Estimate:
         """How near an untrained network is to the family: the nearest of those that the model is not."""
-        return max((self.nearness(u, family, blocks) for u in self.untrained if u != model), key=_value)
+        nearest = max((u for u in self.untrained if u != model), key=lambda u: self._value(u, family, blocks))
+        return self.nearness(nearest, family, blocks)
 
     def _leads(self, blocks: Sequence[int]) -> tuple[float, float]:
         """The least lead of a JE run, and the most of a REC run."""

@@ -224,7 +224,7 @@ class Pair:
                 seen = "does not vary over the images" if flagged else "its self-HSIC is not positive in every resample"
                 field = f"{self.types[t]} of block {block} of {name}"
                 raise InvalidInput(self._title, field=field, seen=f"dead layer: {seen}", expected="activations that vary")
-        values = reduce(resampled.cka[np.ix_(range(len(resampled.cka)), which, rows, columns)])
+        values = reduce(_chosen(resampled.cka, which, rows, columns))
         n = self.cross.shape[1]
         last = 1 + self.draws
         if values.shape != (last + n,):
@@ -271,6 +271,17 @@ class Pair:
 # Two models' names to what is known of their similarity.
 Pairs = Callable[[str, str], Pair]
 Measure = Callable[[str, str], SameDepth]
+
+
+def _chosen(cka: FloatArray, *indices: Sequence[int]) -> FloatArray:
+    """The cells at these indices of each axis but the first; neighbouring indices are not copied."""
+    for axis, wanted in enumerate(indices, start=1):
+        first, last = wanted[0], wanted[-1]
+        if list(wanted) == list(range(first, last + 1)):
+            cka = cka[(slice(None),) * axis + (slice(first, last + 1),)]
+        else:
+            cka = np.take(cka, wanted, axis)
+    return cka
 
 
 def _undefined(own: FloatArray, dead: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
