@@ -256,7 +256,12 @@ def panel_of(params: Params, source: str) -> Panel:
     supervised = [model for model in there if params.model(model).family == "supervised"]
     anchors = params.of(source).anchors
     instrument = Instrument(measures, accuracy_of(params, reading), runs, untrained, supervised, anchors)
-    return Panel(instrument)
+    further = {
+        name: params.replicates(name, source)
+        for name, entry in params.models.items()
+        if name in there and entry.family in ("je", "rec") and name not in params.references and entry.replicate_of is None
+    }
+    return Panel(instrument, further)
 
 
 def pairs_of(params: Params, reading: Reading, *, adjusted: bool = False) -> Pairs:

@@ -65,6 +65,29 @@ class DinoRecipe(JointEmbeddingRecipe):
     prototypes: Count = 65536
 
 
+class MsnRecipe(JointEmbeddingRecipe):
+    """MSN (Assran et al., 2022): the target's prototypes, guessed from masked and focal views of the image.
+
+    mask: share of the anchor's patches that are dropped; focal views are small crops, seen whole. sharpening: of the target's
+    shares of prototypes. regularisation: weight of the mean entropy, which keeps all prototypes in use.
+    """
+
+    objective: Literal["msn"]
+    momentum: Unit = 0.996
+    mask: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    focal_views: int = Field(default=10, ge=0)
+    focal_size: Count = 96
+    focal_crop: tuple[Positive, Unit] = (0.05, 0.3)
+    temperature: Positive = 0.1
+    sharpening: Positive = 0.25
+    sinkhorn: int = Field(default=3, ge=0)
+    regularisation: Annotated[float, Field(ge=0)] = 1.0
+    weight_decay_end: Annotated[float, Field(ge=0)] = 0.4
+    hidden: Count = 2048
+    out: Count = 256
+    prototypes: Count = 1024
+
+
 class MaeRecipe(Recipe):
     """MAE (Table A1): regression of the normalised pixels of masked patches."""
 
@@ -122,4 +145,6 @@ class RandomRecipe(Strict):
     positions: Literal["sincos", "learned"] | None = "sincos"
 
 
-AnyRecipe = Annotated[MocoV3Recipe | DinoRecipe | MaeRecipe | SupervisedRecipe | RandomRecipe, Field(discriminator="objective")]
+AnyRecipe = Annotated[
+    MocoV3Recipe | DinoRecipe | MsnRecipe | MaeRecipe | SupervisedRecipe | RandomRecipe, Field(discriminator="objective")
+]

@@ -7,7 +7,7 @@ on impostors: runs of one method in all roles, whose differences say what no met
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import Protocol
 
@@ -32,14 +32,23 @@ class Run(Protocol):
 
 @dataclass(frozen=True)
 class Panel:
-    """Decides claims on the runs of each method that a profile has, read with its instrument."""
+    """Decides claims on the runs of each method that a profile has, read with its instrument.
+
+    further: runs of methods that some claims name and no measure is calibrated by, such as MSN.
+    """
 
     instrument: Instrument
+    further: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def runs(self) -> Mapping[str, Sequence[str]]:
         """The pre-training runs of each method, by its name."""
         return self.instrument.runs
+
+    @property
+    def methods(self) -> Mapping[str, Sequence[str]]:
+        """Those runs, and those of further methods."""
+        return {**self.runs, **self.further}
 
     @property
     def untrained(self) -> Sequence[str]:
@@ -54,7 +63,7 @@ class Panel:
         first = run({}, stated.margin)
         if stated.about != "methods" or first.state in NO_NUMBER:
             return _enough(first)
-        roles = [role for role in self.runs if role in reading.roles]
+        roles = [role for role in self.methods if role in reading.roles]
         casts = self._replicates(roles)
         reading.replicates(len(casts))
         found, blind = self._calibrated(stated, run, fixtures, casts, reading.roles)
@@ -74,7 +83,8 @@ class Panel:
 
     def _replicates(self, roles: Sequence[str]) -> list[Cast]:
         """Run i of every method in its own role, for as many i as all of them have."""
-        return [{role: self.runs[role][i] for role in roles} for i in range(min(len(self.runs[role]) for role in roles))]
+        methods = self.methods
+        return [{role: methods[role][i] for role in roles} for i in range(min(len(methods[role]) for role in roles))]
 
     def _calibrated(
         self, stated: Claim, run: Run, fixtures: Collection[str], casts: Sequence[Cast], asked: Collection[str]
@@ -137,7 +147,7 @@ class Panel:
     def _apart(self, roles: Sequence[str], asked: Collection[str]) -> list[Cast]:
         """One role's own first run, and an untrained network in the others, which stays untrained where they are fine-tuned."""
         return [
-            {name: other for name in asked if start_of(name) != role} | {role: self.runs[role][0]}
+            {name: other for name in asked if start_of(name) != role} | {role: self.methods[role][0]}
             for role in roles
             for other in self.untrained
         ]

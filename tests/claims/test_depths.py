@@ -25,8 +25,8 @@ from harness.models.build import build
 from harness.stages import compare, extract, knn, weights
 from harness.stages.place import Place
 
-DEPTHS = {"moco_v3": 12, "dino": 12, "mae": 24, "random": 6, "random_learned": 12}
-TUNED = ("moco_v3", "dino", "mae")
+DEPTHS = {"moco_v3": 12, "dino": 12, "mae": 24, "msn": 12, "random": 6, "random_learned": 12}
+TUNED = ("moco_v3", "dino", "mae", "msn")
 IDS = [id for id in PLANTED if not id.startswith(ACCURACY) or id.startswith("knn-")]
 
 
@@ -38,7 +38,7 @@ def measure(folder: Path) -> parameters.Params:
     profile["architectures"] = {
         f"vit{depth}": {"name": "vit_tiny_patch16_224", "options": options | {"depth": depth}} for depth in set(DEPTHS.values())
     }
-    families = {"moco_v3": "je", "dino": "je", "mae": "rec"}
+    families = {"moco_v3": "je", "dino": "je", "mae": "rec", "msn": "je"}
     # It has no family, like a model that a user brings: no CLS token, one layer type, four widths.
     options = {"patch_size": 2, "depths": [2, 2, 4, 4], "dims": [8, 16, 24, 32], "output_stride": 16}
     profile["architectures"]["conv"] = {"name": "convnext_atto", "options": options}
@@ -54,7 +54,11 @@ def measure(folder: Path) -> parameters.Params:
     profile["extract"] |= {"images": 256, "bank": 512, "queries": 512}
     profile["probe"] |= {"images": 512}
     profile["similarity"] = {"k": 10, "subsets": 8}
-    profile |= {"models": [*models, "conv"], "references": list(models), "sweep_models": ["moco_v3", "dino"]}
+    profile |= {
+        "models": [*models, "conv"],
+        "references": [model for model in models if model != "msn"],
+        "sweep_models": ["moco_v3", "dino"],
+    }
     profile["finetuned"] = list(TUNED)
     models["conv"] = conv
     file = folder / "params.yaml"

@@ -53,6 +53,15 @@ def permuted() -> World:
     return replace(World(), cka=null, deconfounded=lambda a, b: null(a, b).deconfounded())
 
 
+def permuted_after() -> World:
+    """P: other images for what is fine-tuned."""
+
+    def null(a: str, b: str) -> Pair:
+        return pair(a, b, permuted=FINETUNED in a + b)
+
+    return replace(World(), cka=null, deconfounded=lambda a, b: null(a, b).deconfounded())
+
+
 def one_artifact() -> World:
     """Q: one artifact in both roles, JE with JE and JE with REC."""
     return World().remade(lambda measure: lambda a, b: measure("moco_v3", "dino"))
@@ -269,6 +278,13 @@ CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
     "ft-mid": {"FT = PT": not_tuned, "P": permuted, "R": lambda: renamed(UNTRAINED_INSTEAD)},
     "je-ft-stable": {"FT = PT": not_tuned, "S": lambda: renamed(SWAPPED)},
     "ft-inter-null": {"FT = PT": not_tuned, "inject 1": lambda: more(1.0, *(f"final+{i}" for i in range(11)))},
+    **{
+        f"msn-{what}{suffix}": {"S": lambda swap=swap: renamed(swap), "Q": lambda je=je: renamed({"mae": je})}
+        for suffix, je, swap in (("", "moco_v3", MAE_IS_MOCO), ("-dino", "dino", SWAPPED))
+        for what in ("pt", "f1", "tau")
+    },
+    "msn-ft": {"R": lambda: renamed({"msn_ft": "random"}), "P": permuted_after},
+    "msn-ft-dino": {"R": lambda: renamed({"msn_ft": "random"}), "P": permuted_after},
     "flip-cause": {},
 }
 
@@ -282,7 +298,23 @@ TRAINED_LIKE = {
 }
 
 # Claims that no similarity decides.
-ACCURACY = ("knn-", "cka-", "flip-", "lp-", "nlp-", "inter-", "wide-", "all-", "tau-", "f1", "path", "je-still", "ft-inter-")
+ACCURACY = (
+    "knn-",
+    "cka-",
+    "flip-",
+    "lp-",
+    "nlp-",
+    "inter-",
+    "wide-",
+    "all-",
+    "tau-",
+    "f1",
+    "path",
+    "je-still",
+    "ft-inter-",
+    "msn-f1",
+    "msn-tau",
+)
 
 # Where no intervention, or nothing at all, was measured, a claim cannot be planted.
 WITHOUT_EVIDENCE = {"flip-cause"}
@@ -332,7 +364,9 @@ def test_a_planted_effect_is_supported(id):
 def test_a_planted_effect_is_supported_on_every_replicate_and_above_the_null_by_roles(id):
     decision, reading = worlds.on_panel(TESTS[id], World())
     assert decision.state is State.SUPPORTED
-    assert reading.runs == (3 if TESTS[id].claim.about == "methods" else None)
+    # Of MSN there is one run.
+    runs = 1 if BASES[id].startswith("msn-") else 3
+    assert reading.runs == (runs if TESTS[id].claim.about == "methods" else None)
 
 
 @pytest.mark.parametrize(("id", "control"), [(id, control) for id in PLANTED for control in CONTROLS[BASES[id]]])

@@ -27,7 +27,7 @@ from harness.evidence.probes import MeasuredProbes, ProbeAccuracy
 from harness.evidence.sweep import Sweep
 from harness.evidence.ways import Ways
 
-NAMES = ["moco_v3", "dino", "mae", "random", "random_learned", "moco_v3_ft", "dino_ft", "mae_ft"]
+NAMES = ["moco_v3", "dino", "mae", "random", "random_learned", "moco_v3_ft", "dino_ft", "mae_ft", "msn", "msn_ft"]
 QKV, NORM, AFTER, FC = (TYPES.index(kind) for kind in ("attn.qkv", "norm1", "norm2", "mlp.fc1"))
 UNITS, IMAGES = 12, 64
 
@@ -291,8 +291,8 @@ def ranks(subset: str, row: int) -> list[Told]:
     ]
 
 
-def same(one: str, *, matched: bool) -> float:
-    found = agreement(one, "moco_v3")
+def same(one: str, *, matched: bool, other: str = "moco_v3") -> float:
+    found = agreement(one, other)
     label = np.arange(IMAGES) % 3
     accuracies = [float((answer == label).mean()) for answer in (found.answer, found.other)]
     return float((found.answer == found.other).mean()) / (1 - abs(accuracies[0] - accuracies[1]) if matched else 1)
@@ -317,6 +317,26 @@ def risen(m: Callable[[str, str], Any], first: int, last: int, kind: int) -> flo
 def grouped(p: Any) -> float:
     kinds, lo, mid = [QKV, AFTER], (0, 3), (4, 8)
     return (block(p, lo, lo, kinds) + block(p, mid, mid, kinds) - block(p, lo, mid, kinds) - block(p, mid, lo, kinds)) / 2
+
+
+def msn(je: str) -> dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]]:
+    suffix = "" if je == "moco_v3" else f"-{je}"
+    return {
+        f"msn-pt{suffix}": lambda m, direction: [
+            ("exceeds", diagonal(m("msn", je), 0, 11) - diagonal(m("msn", "mae"), 0, 11), 0.0 if direction else 0.1)
+        ],
+        f"msn-f1{suffix}": lambda _m, _d: [
+            ("exceeds", same("msn", matched=m, other=je) - same("msn", matched=m, other="mae"), 0.02) for m in (False, True)
+        ],
+        f"msn-tau{suffix}": lambda _m, _d: [
+            ("exceeds", ranked("msn", je, 0, "all", beyond) - ranked("msn", "mae", 0, "all", beyond), 0.0)
+            for beyond in (False, True)
+        ],
+        f"msn-ft{suffix}": lambda m, _: [
+            ("exceeds", diagonal(m("msn_ft", other), 0, 11) - 0.8 * diagonal(m("msn", je), 0, 11), 0.0)
+            for other in (je, f"{je}_ft", "mae_ft")
+        ],
+    }
 
 
 def kept(m: Callable[[str, str], Any], model: str) -> float:
@@ -364,6 +384,8 @@ READINGS: dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]] = {
     "f1": lambda _m, _d: [("exceeds", same("dino", matched=m) - same("mae", matched=m), 0.02) for m in (False, True)],
     "path": lambda _m, _d: [("exceeds", moved("mae", "length") - moved(je, "length"), 0.0) for je in BOTH],
     "je-still": lambda _m, _d: [("exceeds", moved("mae", "start") - moved(je, "start"), 0.0) for je in BOTH],
+    **msn("moco_v3"),
+    **msn("dino"),
     "ft-to-moco": lambda m, direction: nearer_tuned(m, "moco_v3", direction=direction),
     "ft-to-dino": lambda m, direction: nearer_tuned(m, "dino", direction=direction),
     "ft-near-moco": lambda m, _: [("exceeds", diagonal(m("mae_ft", "moco_v3"), 0, 11), 0.6)],
@@ -465,12 +487,13 @@ ASKS = {
     "difference": {"je-rec-low", "early-onset", "je-late-drop", "rec-quarter", "type-order"}
     | {"knn-diverge", "knn-cls", "knn-gap-closer", "lp-order", "nlp-mae-below", "f1", "path", "je-still"}
     | {f"tau-{subset}-{k}" for subset in ("all", "right", "wrong") for k in (5, 10)}
-    | {"ft-to-moco", "ft-to-dino", "ft-both", "ft-both-dino", "ft-attn-ln", "ft-attn-top", "ft-fc-split", "je-ft-stable"},
+    | {"ft-to-moco", "ft-to-dino", "ft-both", "ft-both-dino", "ft-attn-ln", "ft-attn-top", "ft-fc-split", "je-ft-stable"}
+    | {f"msn-{what}{suffix}" for what in ("pt", "f1", "tau") for suffix in ("", "-dino")},
     "level": {"je-je-high", "attn-nil", "ft-near-moco", "ft-near-dino", "ft-mid"},
     "match": {"je-diag", "ft-attn-diag", "ft-attn-block"},
     "trait": {"knn-decline", "knn-je-full", "cka-stable", "nlp-je-small", "nlp-je-flat", "nlp-mae-gain"}
     | {"inter-mae", "inter-je-null", "wide-control", "all-mae", "all-je-drop"}
-    | {"ft-inter-null", "all-mae-same-width", "all-je-same-width", "all-mae-code", "all-je-code"},
+    | {"msn-ft", "msn-ft-dino", "ft-inter-null", "all-mae-same-width", "all-je-same-width", "all-mae-code", "all-je-code"},
 }
 BLOCKS = {"je-je-high": (0, 8), "attn-nil": (0, 8), "je-diag": (0, 8), "early-onset": (0, 3)}
 BLOCKS |= {"ft-attn-diag": (0, 8), "ft-attn-block": (0, 8), "ft-mid": (3, 10)}

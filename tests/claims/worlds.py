@@ -32,8 +32,10 @@ from harness.evidence.ways import Ways
 JE, REC, UNTRAINED, SUPERVISED = ["moco_v3", "dino"], ["mae"], ["random", "random_learned"], "supervised"
 # Three pre-training runs of each method.
 RUNS = {method: [method, f"{method}_1", f"{method}_2"] for method in (*JE, *REC)}
-METHOD = {run: method for method, runs in RUNS.items() for run in runs}
-MODELS = [*METHOD, *UNTRAINED, SUPERVISED]
+# A method of one run, by which no measure is calibrated: MSN, which is like JE models.
+FURTHER = {"msn": ["msn"]}
+METHOD = {run: method for method, runs in (RUNS | FURTHER).items() for run in runs}
+MODELS = [*(run for runs in RUNS.values() for run in runs), *UNTRAINED, SUPERVISED, *FURTHER]
 
 MINIBATCHES, PAIRS = 32, 496  # pairs of images in a minibatch of 32
 SUBSETS, WIDER = 16, 2016  # and in a subset of 64
@@ -67,7 +69,7 @@ def directions(kind: str = "effect") -> dict[str, np.ndarray]:
     # Vectors whose cosine falls with the distance in depth, on a grid of all depths that some model has.
     grid = np.unique(np.concatenate([JE_DEPTH, REC_DEPTH]))
     common = np.linalg.cholesky(np.exp(-abs(grid[:, None] - grid[None, :]) / REACH))
-    methods = list(RUNS)
+    methods = [*RUNS, *FURTHER]
     width = 1 + types * len(grid) + (len(methods) + len(MODELS)) * types * blocks
     out = {}
     # What is the run's own stays so in fine-tuning.
@@ -183,7 +185,7 @@ def ways(model: str) -> Ways:
 def probe_accuracy(model: str) -> ProbeAccuracy:
     """Probes as Table 1, Figs. 5 and 6 have them: MAE gains by a block, by all of them and by depth, JE models hardly any."""
     method, tuned = METHOD.get(start_of(model)), model != start_of(model)
-    final = {"moco_v3": 76.3, "dino": 77.8, "mae": 67.7}.get(method or "", 30.0) + 10.0 * tuned
+    final = {"moco_v3": 76.3, "dino": 77.8, "mae": 67.7, "msn": 77.0}.get(method or "", 30.0) + 10.0 * tuned
     # Fine-tuned, MAE gains from other blocks as little as JE models do (Fig. 12).
     rec = method in REC and not tuned
     gains = {"final": 0.0, "all": 2.4 if rec else -0.8, "depth2": 0.6 if rec else 0.3}
@@ -291,7 +293,7 @@ def on_panel(claim: Callable[..., Any], world: World) -> tuple[Decision, Reading
 
     measures = {name: getattr(world, name) for name in MEASURES}
     instrument = Instrument(measures, world.knn, world.runs, list(world.untrained), [SUPERVISED])
-    return Panel(instrument).decide(claim.claim, run, reading, inspect.signature(claim).parameters), reading
+    return Panel(instrument, FURTHER).decide(claim.claim, run, reading, inspect.signature(claim).parameters), reading
 
 
 def judge(claim: Callable[..., Any], world: World, margin: float | None) -> Decision:

@@ -7,7 +7,7 @@ from kornia.enhance import Normalize
 from harness.artifacts import recipes
 from harness.artifacts.errors import InvalidInput
 from harness.models.build import build
-from harness.training import dino, engine, mae, moco_v3, supervised
+from harness.training import dino, engine, mae, moco_v3, msn, supervised
 from harness.training.objective import Progress
 
 COMMON = {"seed": 0, "epochs": 4, "batch": 32, "base_lr": 4e-3, "weight_decay": 0.05, "warmup_epochs": 1, "crop": (0.4, 1.0)}
@@ -19,6 +19,11 @@ RECIPES = {
         recipes.DinoRecipe(
             objective="dino", hidden=32, bottleneck=16, prototypes=64, local_views=2, local_size=8, clip_grad=3.0, **COMMON
         ),
+    ),
+    "msn": (
+        msn,
+        msn.Msn,
+        recipes.MsnRecipe(objective="msn", hidden=32, out=16, prototypes=24, focal_views=2, focal_size=8, mask=0.3, **COMMON),
     ),
     "mae": (
         mae,
@@ -111,7 +116,7 @@ def test_a_supervised_network_gives_each_image_its_own_label(images, tmp_path):
     assert curve[-1]["loss"] < 0.5 < curve[0]["loss"]
 
 
-@pytest.mark.parametrize("name", ["moco_v3", "mae"])
+@pytest.mark.parametrize("name", ["moco_v3", "msn", "mae"])
 def test_the_loss_falls(name, images, tmp_path):
     objective, recipe = objective_of(name)
     recipe = recipe.model_copy(update={"epochs": 12})
@@ -139,6 +144,36 @@ def test_the_dino_teacher_has_the_temperature_of_the_epoch_and_moves_its_centre(
         assert torch.isfinite(model(images[0][:8].float() / 255, Progress(step=epoch, steps_per_epoch=1, total=5)))
     assert asked == [0.02, 0.04, 0.06, 0.06, 0.06]
     assert model.loss.center.any()
+
+
+def test_the_msn_target_sees_all_patches_and_the_anchor_some_or_a_small_crop(images, monkeypatch):
+    objective, _ = objective_of("msn")
+    lengths = {"anchor": [], "target": []}
+    for name in lengths:
+        block = getattr(objective, name).blocks[0]
+        block.register_forward_hook(lambda _m, given, _out, name=name: lengths[name].append(tuple(given[0].shape[:2])))
+    loss = objective(images[0][:8].float() / 255, Progress(0, 1, 1))
+    # 16 patches and a CLS token, of which 30 % are dropped; two crops of two by two patches.
+    assert lengths == {"anchor": [(8, 17 - round(0.3 * 17)), (16, 5)], "target": [(8, 17)]}
+    loss.backward()
+    assert all(p.grad is None for part in (objective.target, objective.target_head) for p in part.parameters())
+    without = {name for name, p in objective.named_parameters() if p.requires_grad and p.grad is None}
+    assert without == {"masked.mask_token"}
+    assert objective.anchor.pos_embed.grad is not None
+
+
+def test_the_msn_loss_is_cross_entropy_less_the_mean_entropy():
+    """Equations 1 and 2 of Assran et al. without Sinkhorn's balancing, up to the constant log K."""
+    g = torch.Generator().manual_seed(0)
+    anchors, targets, prototypes = (torch.nn.functional.normalize(torch.randn(n, 5, generator=g), dim=1) for n in (8, 4, 6))
+    given = (torch.softmax(anchors @ prototypes.T / 0.1, 1), torch.softmax(targets @ prototypes.T / 0.1, 1))
+    sharp = given[1] ** 4 / (given[1] ** 4).sum(1, keepdim=True)
+    mean = given[0].mean(0)
+    expected = -(sharp.repeat(2, 1) * given[0].log()).sum(1).mean() + 0.5 * (
+        (mean * mean.log()).sum() + torch.log(torch.tensor(6.0))
+    )
+    found = msn.MSNLoss(0.1, 0, 0.5)(anchors, targets, prototypes, 0.25)
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("wanted", [False, True])

@@ -1,0 +1,70 @@
+"""MSN: from an image with patches missing, guess the prototypes of the whole (Assran et al., 2022)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from lightly.loss import MSNLoss
+from lightly.models.modules import MaskedVisionTransformerTIMM
+from lightly.models.modules.heads import MSNProjectionHead
+from lightly.models.utils import deactivate_requires_grad, random_token_mask, update_momentum
+from torch import Tensor, nn
+
+from harness.artifacts.recipes import MsnRecipe
+from harness.training.augment import joint_embedding_view
+from harness.training.objective import Progress
+from harness.training.schedules import cosine_schedule
+
+POSITIONS = "learned"
+
+
+class Msn(nn.Module):
+    """The target sees one view whole; the anchor another with patches dropped, and small ones. The target is studied."""
+
+    def __init__(self, vit: nn.Module, recipe: MsnRecipe, size: int, normalise: nn.Module) -> None:
+        super().__init__()
+        self.recipe, self.normalise = recipe, normalise
+        self.anchor, self.target = vit, copy.deepcopy(vit)
+        # "skip": the encoder comes initialised.
+        self.masked = MaskedVisionTransformerTIMM(vit, weight_initialization="skip", pos_embed_initialization="skip")
+        # The wrapper fixes the positions, which MSN learns.
+        vit.pos_embed.requires_grad_(True)
+        self.anchor_head = MSNProjectionHead(vit.embed_dim, recipe.hidden, recipe.out)
+        self.target_head = copy.deepcopy(self.anchor_head)
+        self.prototypes = nn.Linear(recipe.out, recipe.prototypes, bias=False)
+        deactivate_requires_grad(self.target)
+        deactivate_requires_grad(self.target_head)
+        self.loss = MSNLoss(recipe.temperature, recipe.sinkhorn, recipe.regularisation)
+        self.view = joint_embedding_view(size, recipe.crop, 0.5, 0.0, recipe.photometric)
+        self.focal_view = joint_embedding_view(recipe.focal_size, recipe.focal_crop, 0.5, 0.0, recipe.photometric)
+
+    def forward(self, images: Tensor, progress: Progress) -> Tensor:
+        n = len(images)
+        with torch.no_grad():
+            whole, broad = (self.normalise(self.view(images)) for _ in range(2))
+            narrow = [self.normalise(self.focal_view(images)) for _ in range(self.recipe.focal_views)]
+            kept, _ = random_token_mask((n, self.masked.sequence_length), mask_ratio=self.recipe.mask, device=images.device)
+            seen = self.target_head(self.target(whole))
+        anchors = [self.masked.encode(broad, idx_keep=kept)[:, 0]]
+        if narrow:
+            anchors.append(self.anchor(torch.cat(narrow)))
+        guesses = self.anchor_head(torch.cat(anchors))
+        loss: Tensor = self.loss(guesses, seen, self.prototypes.weight, self.recipe.sharpening)
+        return loss
+
+    def weight_decay(self, progress: Progress) -> float:
+        return cosine_schedule(progress.step, progress.total, self.recipe.weight_decay, self.recipe.weight_decay_end)
+
+    def before_update(self, progress: Progress) -> None: ...
+
+    def after_update(self, progress: Progress) -> None:
+        momentum = cosine_schedule(progress.step, progress.total, self.recipe.momentum, 1.0)
+        update_momentum(self.anchor, self.target, momentum)
+        update_momentum(self.anchor_head, self.target_head, momentum)
+
+    def backbone(self) -> nn.Module:
+        return self.target
+
+
+OBJECTIVE = Msn
