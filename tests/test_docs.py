@@ -71,7 +71,7 @@ def test_models_that_are_offered_can_be_put_into_params() -> None:
     raw["models"] |= offered
     raw["profiles"]["laptop"]["models"] += list(offered)
     known = params.check(raw, "params.yaml")
-    assert {"moco_v3_resnet50", "dino_resnet50", "fcmae"} <= set(offered) <= set(known.at("laptop"))
+    assert {"dino_timm", "mae_timm"} <= set(offered) <= set(known.at("laptop"))
     for name in offered:
         architecture, released = known.architecture(name, "laptop"), known.weights(name, "laptop")
         assert isinstance(released, Released)

@@ -179,6 +179,12 @@ class Pair:
         """Mean CKA of the first model's blocks (rows) with the second's (columns), within each type."""
         return self.statistic(lambda cka: cka.mean(axis=(1, 2, 3)), types, rows, columns)
 
+    def at_distances(self, distances: Sequence[int], types: Sequence[str] | None = None) -> Estimate:
+        """Mean CKA of layers of one type that are so many blocks apart, either way, over the types and pairs of blocks."""
+        depth = np.arange(len(BLOCKS))
+        wanted = np.isin(abs(depth[:, None] - depth), distances)
+        return self.statistic(lambda cka: cka[:, :, wanted].mean(axis=(1, 2)), types)
+
     def row_maximum(self, rows: Sequence[int], types: Sequence[str] | None = None) -> Estimate:
         """The largest CKA that any of the rows has with any depth of the second model, maximum taken anew in each draw."""
         return self.statistic(lambda cka: cka.max(axis=(1, 2, 3)), types, rows)

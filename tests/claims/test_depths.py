@@ -26,6 +26,7 @@ from harness.stages import compare, extract, knn, weights
 from harness.stages.place import Place
 
 DEPTHS = {"moco_v3": 12, "dino": 12, "mae": 24, "msn": 12, "random": 6, "random_learned": 12}
+CNNS = {"moco_v3_resnet50": "je", "dino_resnet50": "je", "fcmae": "rec"}
 TUNED = ("moco_v3", "dino", "mae", "msn")
 IDS = [id for id in PLANTED if not id.startswith(ACCURACY) or id.startswith("knn-")]
 
@@ -55,12 +56,17 @@ def measure(folder: Path) -> parameters.Params:
     profile["probe"] |= {"images": 512}
     profile["similarity"] = {"k": 10, "subsets": 8}
     profile |= {
-        "models": [*models, "conv"],
+        "models": [*models, "conv", *CNNS],
         "references": [model for model in models if model != "msn"],
         "sweep_models": ["moco_v3", "dino"],
     }
     profile["finetuned"] = list(TUNED)
     models["conv"] = conv
+    # The CNNs of the objectives, of which claims ask for their blocks' outputs alone.
+    models |= {
+        name: conv | {"family": family, "weights": {"embedded": {"objective": "random", "seed": seed, "positions": None}}}
+        for seed, (name, family) in enumerate(CNNS.items(), start=20)
+    }
     file = folder / "params.yaml"
     file.write_text(yaml.safe_dump({"models": models, "profiles": {"embedded": profile}, "profile": profile}))
     place = Place(parameters.load(file), "embedded")

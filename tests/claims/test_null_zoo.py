@@ -30,7 +30,7 @@ from harness.evidence.pair import Pair
 from harness.stages import compare, extract, knn, weights
 from harness.stages.place import Place
 
-POOL, SEEDS, SUBSETS = 24, 20, 8
+POOL, SEEDS, SUBSETS = 26, 20, 8
 ROLES = [run for runs in RUNS.values() for run in runs]
 
 
@@ -69,7 +69,7 @@ class Pool:
         """Some of the networks under all names."""
         order = np.random.default_rng(seed).permutation(len(self.banks))
         # Those that are said to be fine-tuned are further ones.
-        names = [*ROLES, *UNTRAINED, SUPERVISED, *FURTHER, *(role + FINETUNED for role in (*ROLES, *FURTHER))]
+        names = [*ROLES, *UNTRAINED, SUPERVISED, *FURTHER, *(role + FINETUNED for role in (*ROLES, "msn"))]
         who = dict(zip(names, order.tolist(), strict=False))
 
         # A pair keeps its draws (16 MB), which all claims about it share.

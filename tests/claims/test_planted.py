@@ -283,6 +283,10 @@ CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
         for suffix, je, swap in (("", "moco_v3", MAE_IS_MOCO), ("-dino", "dino", SWAPPED))
         for what in ("pt", "f1", "tau")
     },
+    "arch-je": {"S": lambda: renamed({"moco_v3_resnet50": "mae", "mae": "moco_v3_resnet50"}), "P": permuted},
+    "arch-je-dino": {"S": lambda: renamed({"dino_resnet50": "mae", "mae": "dino_resnet50"}), "P": permuted},
+    **{f"arch-rec-near{suffix}": {"R": lambda: renamed({"fcmae": "random"}), "P": permuted} for suffix in ("", "-dino")},
+    **{f"arch-rec-far{suffix}": {"R": lambda: renamed({"fcmae": "random"}), "P": permuted} for suffix in ("", "-dino")},
     "msn-ft": {"R": lambda: renamed({"msn_ft": "random"}), "P": permuted_after},
     "msn-ft-dino": {"R": lambda: renamed({"msn_ft": "random"}), "P": permuted_after},
     "flip-cause": {},
@@ -364,8 +368,8 @@ def test_a_planted_effect_is_supported(id):
 def test_a_planted_effect_is_supported_on_every_replicate_and_above_the_null_by_roles(id):
     decision, reading = worlds.on_panel(TESTS[id], World())
     assert decision.state is State.SUPPORTED
-    # Of MSN there is one run.
-    runs = 1 if BASES[id].startswith("msn-") else 3
+    # Of MSN, and of CNNs, there is one run.
+    runs = 1 if BASES[id].startswith(("msn-", "arch-")) else 3
     assert reading.runs == (runs if TESTS[id].claim.about == "methods" else None)
 
 

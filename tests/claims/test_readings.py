@@ -28,6 +28,7 @@ from harness.evidence.sweep import Sweep
 from harness.evidence.ways import Ways
 
 NAMES = ["moco_v3", "dino", "mae", "random", "random_learned", "moco_v3_ft", "dino_ft", "mae_ft", "msn", "msn_ft"]
+NAMES += ["moco_v3_resnet50", "dino_resnet50", "fcmae"]
 QKV, NORM, AFTER, FC = (TYPES.index(kind) for kind in ("attn.qkv", "norm1", "norm2", "mlp.fc1"))
 UNITS, IMAGES = 12, 64
 
@@ -339,6 +340,32 @@ def msn(je: str) -> dict[str, Callable[[Callable[[str, str], Any], bool], list[T
     }
 
 
+def apart(p: Pair, first: int, last: int) -> float:
+    """CKA of block outputs that are so many blocks apart, mean over the cells."""
+    values = matrix(p)[TYPES.index("block")]
+    return float(np.mean([values[i, j] for i in range(12) for j in range(12) if first <= abs(i - j) <= last]))
+
+
+def arch(je: str) -> dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]]:
+    suffix = "" if je == "moco_v3" else f"-{je}"
+
+    def far(m: Callable[[str, str], Any]) -> list[Told]:
+        own, other = m("fcmae", "mae"), m(je, "mae")
+        falls = [apart(p, 9, 11) - apart(p, 0, 2) for p in (own, other)]
+        return [("exceeds", apart(own, 9, 11) - apart(other, 9, 11), 0.05), ("exceeds", falls[0] - falls[1], 0.0)]
+
+    return {
+        f"arch-je{suffix}": lambda m, _: [
+            ("exceeds", apart(m(f"{je}_resnet50", je), d, d) - apart(m(je, "mae"), d, d), 0.0) for d in range(12)
+        ],
+        f"arch-rec-near{suffix}": lambda m, _: [
+            ("exceeds", apart(m("fcmae", "mae"), 0, 2) - apart(m(je, "mae"), 0, 2) / 2, 0.0),
+            ("exceeds", apart(m(je, "mae"), 0, 2) - apart(m("fcmae", "mae"), 0, 2) / 2, 0.0),
+        ],
+        f"arch-rec-far{suffix}": lambda m, _: far(m),
+    }
+
+
 def kept(m: Callable[[str, str], Any], model: str) -> float:
     return diagonal(m(model, f"{model}_ft"), 0, 11, [QKV])
 
@@ -384,6 +411,8 @@ READINGS: dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]] = {
     "f1": lambda _m, _d: [("exceeds", same("dino", matched=m) - same("mae", matched=m), 0.02) for m in (False, True)],
     "path": lambda _m, _d: [("exceeds", moved("mae", "length") - moved(je, "length"), 0.0) for je in BOTH],
     "je-still": lambda _m, _d: [("exceeds", moved("mae", "start") - moved(je, "start"), 0.0) for je in BOTH],
+    **arch("moco_v3"),
+    **arch("dino"),
     **msn("moco_v3"),
     **msn("dino"),
     "ft-to-moco": lambda m, direction: nearer_tuned(m, "moco_v3", direction=direction),
@@ -488,12 +517,23 @@ ASKS = {
     | {"knn-diverge", "knn-cls", "knn-gap-closer", "lp-order", "nlp-mae-below", "f1", "path", "je-still"}
     | {f"tau-{subset}-{k}" for subset in ("all", "right", "wrong") for k in (5, 10)}
     | {"ft-to-moco", "ft-to-dino", "ft-both", "ft-both-dino", "ft-attn-ln", "ft-attn-top", "ft-fc-split", "je-ft-stable"}
-    | {f"msn-{what}{suffix}" for what in ("pt", "f1", "tau") for suffix in ("", "-dino")},
+    | {f"msn-{what}{suffix}" for what in ("pt", "f1", "tau") for suffix in ("", "-dino")}
+    | {f"arch-{what}{suffix}" for what in ("je", "rec-far") for suffix in ("", "-dino")},
     "level": {"je-je-high", "attn-nil", "ft-near-moco", "ft-near-dino", "ft-mid"},
     "match": {"je-diag", "ft-attn-diag", "ft-attn-block"},
     "trait": {"knn-decline", "knn-je-full", "cka-stable", "nlp-je-small", "nlp-je-flat", "nlp-mae-gain"}
     | {"inter-mae", "inter-je-null", "wide-control", "all-mae", "all-je-drop"}
-    | {"msn-ft", "msn-ft-dino", "ft-inter-null", "all-mae-same-width", "all-je-same-width", "all-mae-code", "all-je-code"},
+    | {
+        "arch-rec-near",
+        "arch-rec-near-dino",
+        "msn-ft",
+        "msn-ft-dino",
+        "ft-inter-null",
+        "all-mae-same-width",
+        "all-je-same-width",
+        "all-mae-code",
+        "all-je-code",
+    },
 }
 BLOCKS = {"je-je-high": (0, 8), "attn-nil": (0, 8), "je-diag": (0, 8), "early-onset": (0, 3)}
 BLOCKS |= {"ft-attn-diag": (0, 8), "ft-attn-block": (0, 8), "ft-mid": (3, 10)}

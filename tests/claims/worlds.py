@@ -32,8 +32,8 @@ from harness.evidence.ways import Ways
 JE, REC, UNTRAINED, SUPERVISED = ["moco_v3", "dino"], ["mae"], ["random", "random_learned"], "supervised"
 # Three pre-training runs of each method.
 RUNS = {method: [method, f"{method}_1", f"{method}_2"] for method in (*JE, *REC)}
-# A method of one run, by which no measure is calibrated: MSN, which is like JE models.
-FURTHER = {"msn": ["msn"]}
+# Methods of one run, by which no measure is calibrated: MSN and CNNs of JE models' objectives, like those; a CNN of MAE's kind.
+FURTHER = {name: [name] for name in ("msn", "moco_v3_resnet50", "dino_resnet50", "fcmae")}
 METHOD = {run: method for method, runs in (RUNS | FURTHER).items() for run in runs}
 MODELS = [*(run for runs in RUNS.values() for run in runs), *UNTRAINED, SUPERVISED, *FURTHER]
 
@@ -93,6 +93,10 @@ def directions(kind: str = "effect") -> dict[str, np.ndarray]:
                 if method:
                     v[t, block, place + methods.index(method) * types * blocks] = alone * of_method
         out[model] = v
+    # CNNs are like the ViT of their objective near and far: JE ones nearer, the REC one alike at all distances (Fig. 3).
+    for cnn, vit, at_its_own_depth in (("moco_v3_resnet50", "moco_v3", 1), ("dino_resnet50", "dino", 1), ("fcmae", "mae", 0)):
+        v = at_its_own_depth * out[vit] + 2 * out[vit].mean(axis=1, keepdims=True) * np.ones((1, blocks, 1))
+        out[cnn] = v / np.linalg.norm(v, axis=-1, keepdims=True)
     return out
 
 
