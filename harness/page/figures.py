@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from harness.artifacts import store
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.layout import of_type, types_of
+from harness.artifacts.params import FINETUNED
 from harness.artifacts.tables import CKA, CURVE, KNN, PATH, PIXELS, PROBE, SWEEP, TOKENS, unpack
 from harness.evidence.probes import MeasuredProbes, ProbeAccuracy, difference
 from harness.stages.place import Place
@@ -67,6 +68,12 @@ def all_figures(place: Place) -> list[Shown]:
             _probes,
         ),
         (
+            "Fig. 9",
+            "CKA before and after fine-tuning",
+            "A name that ends in _ft is of the model after it. Layers and colours as in Fig. 1.",
+            _tuned_maps,
+        ),
+        (
             "Fig. 11",
             "Fine-tuning: how straight attention goes, and how far",
             "By block, of snapshots after each epoch; dotted, with the fewest snapshots. 1 is a straight way.",
@@ -90,6 +97,20 @@ def _maps(place: Place) -> tuple[Figure, str]:
     pairs += [(untrained[0], untrained[1])] if len(untrained) > 1 else []
     if not pairs:
         raise _nothing(place, "cka", "no two models to compare")
+    return _side_by_side(place, pairs)
+
+
+def _tuned_maps(place: Place) -> tuple[Figure, str]:
+    """A JE and a REC model before and after, and the REC model with itself."""
+    tuned = [model for model in _methods(place) if model in place.settings.finetuned]
+    je, rec = (next((m for m in tuned if place.params.model(m).family == family), None) for family in ("je", "rec"))
+    if je is None or rec is None:
+        raise _unmade(place, "cka", "no JE and REC model are fine-tuned")
+    after, own = f"{je}{FINETUNED}", f"{rec}{FINETUNED}"
+    return _side_by_side(place, [(je, rec), (je, own), (after, own), (rec, own), (je, after)])
+
+
+def _side_by_side(place: Place, pairs: Sequence[tuple[str, str]]) -> tuple[Figure, str]:
     figure = Figure(figsize=(2.6 * len(pairs) + 0.6, 3.0), layout="constrained")
     axes = figure.subplots(1, len(pairs), squeeze=False)[0]
     said = []
@@ -180,7 +201,7 @@ def _paths(place: Place) -> tuple[Figure, str]:
     axes, said = figure.subplots(1, 2), []
     finetuned = place.settings.finetuned
     if not finetuned:
-        raise MissingArtifact(place.path("path", ending=""), "no model is fine-tuned", next_step="see profiles.*.finetuned")
+        raise _unmade(place, "path", "no model is fine-tuned")
     for model, colour, style, width in _styles(place):
         if model not in finetuned:
             continue
@@ -245,6 +266,10 @@ def _curves(place: Place) -> tuple[Figure, str]:
 
 def _nothing(place: Place, kind: str, what: str) -> MissingArtifact:
     return MissingArtifact(place.path(kind, ending=""), what, next_step=f"name such among profiles.{place.profile}.references")
+
+
+def _unmade(place: Place, kind: str, what: str) -> MissingArtifact:
+    return MissingArtifact(place.path(kind, ending=""), what, next_step=f"name some under profiles.{place.profile}.finetuned")
 
 
 def _methods(place: Place) -> list[str]:
