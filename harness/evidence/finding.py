@@ -37,10 +37,10 @@ class Finding:
         least, most = min(top, key=_number), max(bottom, key=_number)
         parted = least[0] - most[0]
         if parted.interval()[0] <= 0:
-            seen = f"{least[1]} {least[0].value:+.2f}, {most[1]} {most[0].value:+.2f}"
-            return undecided(
-                State.UNCALIBRATED, f"the paper says that {self.higher} models are higher, which runs are not: {seen}"
-            )
+            names = ("JE", "REC") if self.higher is State.JE_LIKE else ("REC", "JE")
+            seen = f"{least[1]} has {least[0].value:+.2f}, {most[1]} {most[0].value:+.2f}"
+            said = f"the paper has {names[0]} models above {names[1]} ones, and the profile's runs do not part so: {seen}"
+            return undecided(State.UNCALIBRATED, said)
         own, half = self.value(model), parted.value / 2
         cut, floor, ceiling = most[0].value + half, min(map(_number, bottom)) - half, max(map(_number, top)) + half
         beneath, above = own.interval()

@@ -63,7 +63,8 @@ def test_families_that_do_not_part_as_the_paper_says_judge_nobody() -> None:
     against = Finding(of, ("moco_v3", "dino"), ("mae",), higher=State.REC_LIKE).of("like_je")
     assert against.state is State.UNCALIBRATED
     assert against.estimate is None
-    assert "mae +1.00" in against.reason
+    assert "REC models above JE ones" in against.reason
+    assert "mae has +1.00" in against.reason
     assert "dino" not in against.reason
     assert "moco_v3 +10.00" in against.reason
     # Runs that part by less than noise do not part.
