@@ -31,7 +31,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     profile["architectures"]["vit"]["options"]["depth"] = len(WIDTHS)
     options = {"patch_size": 2, "depths": [2, 3, 1, 1], "dims": [8, 16, 24, 32], "output_stride": 16}
     profile["architectures"]["conv"] = {"name": "convnext_atto", "options": options}
-    profile |= {"models": ["one", "conv"], "references": ["one", "conv"], "sweep_models": ["one", "conv"]}
+    profile |= {"models": ["one", "conv"], "references": ["one", "conv"], "sweep_models": ["one", "conv"], "finetuned": []}
     profile["sweep"]["layers"] = 3
     weights = {"tiny": {"objective": "random", "seed": 1, "positions": None}}
     raw["models"] = {"one": raw["models"]["one"], "conv": {"family": "random", "architecture": "conv", "weights": weights}}

@@ -22,20 +22,37 @@ from harness.__main__ import main
 from harness.artifacts import params, store
 from harness.artifacts.closure import ROOT
 from harness.artifacts.layout import Layout
-from harness.artifacts.tables import AGREE, BANK, CKA, KNN, PROBE, TYPES
+from harness.artifacts.tables import AGREE, BANK, CKA, KNN, PROBE, TYPES, unpack
 from harness.data import images
 from harness.models.build import build, normaliser
 from harness.stages.place import Place
 from tests.models.test_released import content
 
-METHODS = ("moco_v3", "dino", "mae")
+# Each released model's architecture at the profile, and the layout of its file.
+METHODS = {
+    "moco_v3": ("vit", "moco_v3"),
+    "dino": ("vit", "dino"),
+    "mae": ("vit", "mae"),
+    "msn": ("vit", "msn"),
+    "moco_v3_resnet50": ("resnet50", "moco_v3"),
+    "dino_resnet50": ("resnet50", "dino"),
+    "fcmae": ("convnextv2", "plain"),
+}
 CLASSES = 12
-OPTIONS = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2}
+SMALL: dict[str, dict[str, Any]] = {
+    "vit": {
+        "name": "vit_tiny_patch16_224",
+        "options": {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2},
+    },
+    "resnet50": {"name": "resnet18", "options": {"channels": [8, 8, 16, 16]}},
+    "convnextv2": {"name": "convnextv2_atto", "options": {"depths": [2, 2, 1, 1], "dims": [8, 16, 24, 32]}},
+}
 
 
-def network(seed: int) -> nn.Module:
+def network(method: str) -> nn.Module:
     """A network whose weights half precision does not hold."""
-    return build("vit_tiny_patch16_224", seed=seed, **OPTIONS)
+    architecture = SMALL[METHODS[method][0]]
+    return build(architecture["name"], seed=list(METHODS).index(method), **architecture["options"])
 
 
 def photographs(folder: Path) -> None:
@@ -61,11 +78,11 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    """Of a server that has the three methods' files and the photographs."""
+    """Of a server that has all released files and the photographs."""
     folder = tmp_path / "served"
     folder.mkdir()
-    for seed, method in enumerate(METHODS):
-        torch.save(content(method, network(seed).state_dict()), folder / f"{method}.pth")
+    for method, (_, layout) in METHODS.items():
+        torch.save(content(layout, network(method).state_dict()), folder / f"{method}.pth")
     photographs(folder)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as http:
         Thread(target=http.serve_forever, daemon=True).start()
@@ -78,16 +95,19 @@ def small(address: str) -> dict[str, Any]:
     raw: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
     profile = raw["profiles"]["laptop"]
     profile["data"] |= {"root": "data/photos", "url": f"{address}/photos.tgz", "resize": 36, "size": 32}
-    profile["architectures"]["vit"] = {"name": "vit_tiny_patch16_224", "options": OPTIONS}
+    profile["architectures"] = SMALL
     profile["extract"] |= {"images": 64, "minibatch": 16, "bank": 256, "queries": 128, "batch": 32}
     profile["probe"] |= {"images": 256, "rates": [10.0], "decays": [0.0], "l1": [0.0, 1e-3, 1e-2], "batch": 64, "depths": [2]}
     profile["similarity"] |= {"subsets": 8}
     profile["sweep"] |= {"layers": 3, "minibatches": [8, 16], "images": [16, 32], "subsets": 2}
     models = {name: raw["models"][name] for name in profile["models"]}
     for name, model in models.items():
-        model["weights"] = {"laptop": model["weights"]["laptop"]}
+        own = model["weights"]["laptop"]
+        assert ("objective" in own) == (name not in METHODS)
         if name in METHODS:
-            model["weights"]["laptop"]["url"] = f"{address}/{name}.pth"
+            assert (model["architecture"], own.get("layout", "plain")) == METHODS[name]
+            own = {"url": f"{address}/{name}.pth", "layout": METHODS[name][1], "licence": own["licence"]}
+        model["weights"] = {"laptop": own}
     return {"models": models, "profiles": {"laptop": profile}, "profile": profile}
 
 
@@ -121,13 +141,17 @@ def test_released_weights_are_fetched_measured_and_reported(
     assert place.path("report", ending="").joinpath("overview.png").is_file()
 
     bank = store.read_arrays(place.path("banks", "mae"), BANK)
-    source = network(METHODS.index("mae"))
+    source = network("mae")
     photos = images.load(place.settings.data, "validation", 32, place.settings.extract.seed).read(np.arange(32))
     pixels = torch.from_numpy(photos).permute(0, 3, 1, 2).float() / 255
     data = place.settings.data
     with torch.inference_mode():
         tokens = source.forward_features(normaliser(data.mean, data.std)(pixels))
     np.testing.assert_array_equal(bank["validation"][:32, Layout.of(bank).at("cls", -1)], tokens[:, 0].half().numpy())
+    # A CNN has its blocks' outputs in common with a ViT.
+    across = store.read_arrays(place.path("cka", "fcmae", "mae"), CKA)
+    assert unpack(across["types"]) == ["block"]
+    assert across["cka"].shape == (6, 3 * len(TYPES))
     # All methods saw the same images, and are three networks.
     cka = store.read_arrays(place.path("cka", "mae", "dino"), CKA)["cka"]
     assert cka.shape == (3 * len(TYPES),) * 2
