@@ -105,7 +105,7 @@ def _tuned_maps(place: Place) -> tuple[Figure, str]:
     tuned = [model for model in _methods(place) if model in place.settings.finetuned]
     je, rec = (next((m for m in tuned if place.params.model(m).family == family), None) for family in ("je", "rec"))
     if je is None or rec is None:
-        raise _unmade(place, "cka", "no JE and REC model are fine-tuned")
+        raise _nothing(place, "cka", "no JE and REC model are fine-tuned", "finetuned")
     after, own = f"{je}{FINETUNED}", f"{rec}{FINETUNED}"
     return _side_by_side(place, [(je, rec), (je, own), (after, own), (rec, own), (je, after)])
 
@@ -201,7 +201,7 @@ def _paths(place: Place) -> tuple[Figure, str]:
     axes, said = figure.subplots(1, 2), []
     finetuned = place.settings.finetuned
     if not finetuned:
-        raise _unmade(place, "path", "no model is fine-tuned")
+        raise _nothing(place, "path", "no model is fine-tuned", "finetuned")
     for model, colour, style, width in _styles(place):
         if model not in finetuned:
             continue
@@ -264,12 +264,8 @@ def _curves(place: Place) -> tuple[Figure, str]:
     return figure, "; ".join(said)
 
 
-def _nothing(place: Place, kind: str, what: str) -> MissingArtifact:
-    return MissingArtifact(place.path(kind, ending=""), what, next_step=f"name such among profiles.{place.profile}.references")
-
-
-def _unmade(place: Place, kind: str, what: str) -> MissingArtifact:
-    return MissingArtifact(place.path(kind, ending=""), what, next_step=f"name some under profiles.{place.profile}.finetuned")
+def _nothing(place: Place, kind: str, what: str, among: str = "references") -> MissingArtifact:
+    return MissingArtifact(place.path(kind, ending=""), what, next_step=f"name such among profiles.{place.profile}.{among}")
 
 
 def _methods(place: Place) -> list[str]:

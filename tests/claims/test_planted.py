@@ -46,18 +46,11 @@ def with_agreements(world: World, agreements: Callable[[str, str], Agreement]) -
     return replace(world, agreements=agreements, answers=MeasuredAnswers(agreements))
 
 
-def permuted() -> World:
-    def null(a: str, b: str) -> Pair:
-        return pair(a, b, permuted=True)
-
-    return replace(World(), cka=null, deconfounded=lambda a, b: null(a, b).deconfounded())
-
-
-def permuted_after() -> World:
-    """P: other images for what is fine-tuned."""
+def permuted(*, after: bool = False) -> World:
+    """P: other images for the second model; after: only where one of the two is fine-tuned."""
 
     def null(a: str, b: str) -> Pair:
-        return pair(a, b, permuted=FINETUNED in a + b)
+        return pair(a, b, permuted=not after or FINETUNED in a + b)
 
     return replace(World(), cka=null, deconfounded=lambda a, b: null(a, b).deconfounded())
 
@@ -185,12 +178,7 @@ def late_first() -> World:
         assert once.pixels_a is not None
         return replace(once, cross=once.cross[..., ::-1, :], self_a=once.self_a[..., ::-1], pixels_a=once.pixels_a[..., ::-1])
 
-    world = World()
-    return replace(
-        world,
-        cka=lambda a, b: reversed_both(world.cka(a, b)),
-        deconfounded=lambda a, b: reversed_both(world.deconfounded(a, b)),
-    )
+    return World().mapped(reversed_both)
 
 
 def fully_connected() -> World:
@@ -200,10 +188,7 @@ def fully_connected() -> World:
         names, fc1 = ("cross", "self_a", "self_b", "pixels_a", "pixels_b"), TYPES.index("mlp.fc1")
         return replace(measured, **{name: np.stack([getattr(measured, name)[fc1]] * len(TYPES)) for name in names})
 
-    world = World()
-    return replace(
-        world, cka=lambda a, b: one_type(world.cka(a, b)), deconfounded=lambda a, b: one_type(world.deconfounded(a, b))
-    )
+    return World().mapped(one_type)
 
 
 def not_tuned() -> World:
@@ -287,8 +272,8 @@ CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
     "arch-je-dino": {"S": lambda: renamed({"dino_resnet50": "mae", "mae": "dino_resnet50"}), "P": permuted},
     **{f"arch-rec-near{suffix}": {"R": lambda: renamed({"fcmae": "random"}), "P": permuted} for suffix in ("", "-dino")},
     **{f"arch-rec-far{suffix}": {"R": lambda: renamed({"fcmae": "random"}), "P": permuted} for suffix in ("", "-dino")},
-    "msn-ft": {"R": lambda: renamed({"msn_ft": "random"}), "P": permuted_after},
-    "msn-ft-dino": {"R": lambda: renamed({"msn_ft": "random"}), "P": permuted_after},
+    "msn-ft": {"R": lambda: renamed({"msn_ft": "random"}), "P": lambda: permuted(after=True)},
+    "msn-ft-dino": {"R": lambda: renamed({"msn_ft": "random"}), "P": lambda: permuted(after=True)},
     "flip-cause": {},
 }
 

@@ -5,22 +5,17 @@ Needs Chromium; where there is none, it says so and is skipped.
 
 from __future__ import annotations
 
-import html
 import json
 import re
 import shutil
 import subprocess
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from harness.artifacts import params
-from harness.artifacts.closure import ROOT
-from harness.page.page import page
-from harness.stages.place import Place
 
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium: install one to look at the page")
@@ -49,8 +44,8 @@ document.title = JSON.stringify({
   worst: told.sort((a, b) => a[0] - b[0])[0],
   ink: view.getComputedStyle(page.body).color,
   figures: [...page.querySelectorAll('svg')].map(svg => {
-    const box = svg.getBoundingClientRect(), around = svg.parentElement.getBoundingClientRect();
-    return {width: box.width, height: box.height, parts: svg.querySelectorAll('path, use, image').length, around: around.width};
+    const box = svg.getBoundingClientRect();
+    return {width: box.width, height: box.height, parts: svg.querySelectorAll('path, use, image').length};
   }),
 });
 """
@@ -63,17 +58,10 @@ def browse(folder: Path, *options: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def whole() -> str:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        return page(Place(params.load(Path("params.yaml")), "embedded"), ["artifacts/verdicts.json"])
-
-
-def framed(folder: Path, whole: str, width: int, script: str = "") -> Path:
+def framed(folder: Path, html: str, width: int, script: str = "") -> Path:
     """A file that shows the page in a frame of this width: a window of its own cannot be as narrow as a phone."""
     path = folder / "framed.html"
-    frame = f'<iframe style="border:0;width:{width}px;height:2400px" srcdoc="{html.escape(whole)}"></iframe>'
+    frame = f'<iframe style="border:0;width:{width}px;height:2400px" srcdoc="{escape(html)}"></iframe>'
     ready = f"<script>document.querySelector('iframe').onload = () => {{{script}}};</script>"
     path.write_text(f'<!doctype html><meta charset="utf-8"><body style="margin:0">{frame}{ready}</body>')
     return path
@@ -81,13 +69,13 @@ def framed(folder: Path, whole: str, width: int, script: str = "") -> Path:
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_nothing_overflows_or_is_empty_and_all_text_can_be_read(tmp_path: Path, whole: str, width: int, colours: str) -> None:
-    path = framed(tmp_path, whole, width, LOOK)
+def test_nothing_overflows_or_is_empty_and_all_text_can_be_read(tmp_path: Path, html: str, width: int, colours: str) -> None:
+    path = framed(tmp_path, html, width, LOOK)
     scheme = f"--blink-settings=preferredColorScheme={int(colours == 'light')}"
     dom = browse(tmp_path, scheme, "--window-size=1400,2400", "--virtual-time-budget=20000", "--dump-dom", f"file://{path}")
     title = re.search(r"<title>(.*?)</title>", dom, re.DOTALL)
     assert title is not None
-    seen: dict[str, Any] = json.loads(html.unescape(title[1]))
+    seen: dict[str, Any] = json.loads(unescape(title[1]))
     assert seen["width"] == width
     assert seen["content"] <= width
     assert seen["texts"] > 500
@@ -101,8 +89,8 @@ def test_nothing_overflows_or_is_empty_and_all_text_can_be_read(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_screenshot_shows_text_and_colour(tmp_path: Path, whole: str, width: int) -> None:
-    path = framed(tmp_path, whole, width)
+def test_a_screenshot_shows_text_and_colour(tmp_path: Path, html: str, width: int) -> None:
+    path = framed(tmp_path, html, width)
     shot = tmp_path / "shot.png"
     browse(
         tmp_path,

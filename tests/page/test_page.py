@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.__main__ import main
-from harness.artifacts import params, store
+from harness.artifacts import store
 from harness.artifacts.closure import ROOT
 from harness.artifacts.tables import PROBE
 from harness.evidence import record
@@ -52,18 +52,6 @@ class Parsed(HTMLParser):
 
     def of(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
-
-
-@pytest.fixture(scope="module")
-def place() -> Place:
-    return Place(params.load(ROOT / "params.yaml"), "embedded")
-
-
-@pytest.fixture(scope="module")
-def html(place: Place) -> str:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        return page(place, ["artifacts/verdicts.json"])
 
 
 def test_every_tag_is_closed_and_every_id_is_there_once(html: str) -> None:
