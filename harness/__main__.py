@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("verdicts", nargs="*", help="diff: two verdict files or git revisions; page: verdict files")
     parser.add_argument("--profile", help="a profile of params.yaml; without it the one named there")
     parser.add_argument("--model")
-    parser.add_argument("--kind", help="banks, probes or banks_ft: which of the references' artifacts")
+    parser.add_argument("--kind", help="summaries, probes or summaries_ft: which of the references' artifacts")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 

@@ -67,6 +67,17 @@ BANK = Schema(
     },
 )
 
+SUMMARY = Schema(
+    "summary",
+    1,
+    {
+        # A bank in few numbers: parts are "gram <layer>", and "<split> <token> <depth>" of the features.
+        "parts": _TEXT,
+        "rms": Column("float64", ("part",), "root mean square of the part's values", 0),
+        "sample": Column("float64", ("part", "place"), "its values at places that are spread evenly over it"),
+    },
+)
+
 CKA = Schema(
     "cka",
     3,

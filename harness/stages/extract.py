@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.layout import Layout
 from harness.artifacts.params import ExtractParams
@@ -21,13 +22,17 @@ from harness.models import checkpoint
 from harness.models.build import build, normalisation, normaliser
 from harness.models.layers import named_layers
 from harness.models.represent import represent
+from harness.stages import summary
 from harness.stages.place import Place
 
 LIBRARIES = ("torch", "timm", "kornia", "numpy", "scikit-learn")
 
 
 def run(place: Place, model: str, *, device: str = "cpu") -> None:
-    """Make banks/<model>: the first images' Grams of every layer, and every image's GAP features and, where there are, CLS."""
+    """Make banks/<model>: the first images' Grams of every layer, and every image's GAP features and, where there are, CLS.
+
+    And summaries/<model>, which says whether it is another bank than before.
+    """
     settings, architecture = place.settings, place.params.architecture(model, place.profile)
     size = settings.extract
     network = build(architecture.name, **architecture.options)
@@ -82,6 +87,7 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
             libraries=LIBRARIES,
         )
         out.finish(provenance)
+    summary.keep(place, model, store.read_arrays(place.path("banks", model), BANK))
 
 
 def bank_shapes(size: ExtractParams, layers: int, layout: Layout) -> dict[str, tuple[int, ...]]:

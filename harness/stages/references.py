@@ -10,8 +10,8 @@ from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.params import FINETUNED, nearest, start_of
 from harness.stages.place import Place
 
-# What is compared: banks by CKA, probes by their rankings; and banks of fine-tuned models.
-KINDS = ("banks", "probes", f"banks{FINETUNED}")
+# What is compared: banks, which their summaries stand for, and probes; and banks of fine-tuned models.
+KINDS = ("summaries", "probes", f"summaries{FINETUNED}")
 
 
 def run(place: Place, kind: str) -> None:

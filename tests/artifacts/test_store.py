@@ -587,7 +587,7 @@ def test_what_was_read_outlives_the_file_being_replaced(path):
 
 def test_every_kind_of_artifact_can_be_stored():
     known = {name: value for name, value in vars(tables).items() if isinstance(value, Schema)}
-    assert {"AGREE", "BANK", "CKA", "CURVE", "KNN", "PATH", "PIXELS", "PROBE", "SIMILARITY", "SWEEP"} == set(known)
+    assert {"AGREE", "BANK", "CKA", "CURVE", "KNN", "PATH", "PIXELS", "PROBE", "SIMILARITY", "SUMMARY", "SWEEP"} == set(known)
     for schema in known.values():
         for column in schema.columns.values():
             assert column.dtype in {*store._TAGS, "str"}

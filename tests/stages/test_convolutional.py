@@ -39,7 +39,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     for stage in ("weights", "extract", "knn", "probe"):
         for model in ("one", "conv"):
             assert main([stage, "--model", model]) == 0
-    for kind in ("banks", "probes"):
+    for kind in ("summaries", "probes"):
         assert main(["references", "--kind", kind]) == 0
     for stage in ("compare", "agree"):
         for model in ("one", "conv"):

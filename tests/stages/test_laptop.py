@@ -131,7 +131,7 @@ def test_released_weights_are_fetched_measured_and_reported(
     for stage in ("weights", "extract", "knn", "probe"):
         for model in models:
             run(stage, "--model", model)
-    for kind in ("banks", "probes"):
+    for kind in ("summaries", "probes"):
         run("references", "--kind", kind)
     for stage in ("compare", "agree"):
         for model in models:

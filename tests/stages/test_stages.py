@@ -48,7 +48,7 @@ def network(place: Place, model: str) -> torch.nn.Module:
     [
         (lambda p: weights.run(p, "taught"), ["checkpoints/taught.safetensors", "curves/taught.json"]),
         (lambda p: finetune.run(p, "one"), ["checkpoints/one_ft.safetensors", "curves/one_ft.json", "path/one.json"]),
-        (lambda p: extract.run(p, "one"), ["banks/one.safetensors"]),
+        (lambda p: extract.run(p, "one"), ["banks/one.safetensors", "summaries/one.safetensors"]),
         (lambda p: compare.run(p, "two"), ["cka/two/one.safetensors", "similarity/two/one.safetensors"]),
         (lambda p: knn.run(p, "one"), ["knn/one.safetensors"]),
         (lambda p: probe.run(p, "one"), ["probes/one.safetensors"]),
@@ -106,9 +106,9 @@ def test_a_fine_tuned_model_is_measured_like_any_and_compared_with_its_start_and
     prepare(tiny, "one", "two")
     finetune.run(tiny, "one")
     extract.run(tiny, "one_ft")
-    references.run(tiny, "banks_ft")
+    references.run(tiny, "summaries_ft")
     compare.run(tiny, "one_ft")
-    listed = json.loads(tiny.path("references", "banks_ft", ending=".json").read_text())
+    listed = json.loads(tiny.path("references", "summaries_ft", ending=".json").read_text())
     assert list(listed) == ["one", "two", "one_ft"]
     found = store.read_arrays(tiny.path("cka", "one_ft", "one"), CKA)
     itself = store.read_arrays(tiny.path("cka", "one_ft", "one_ft"), CKA)
