@@ -196,13 +196,13 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
     return _combine(estimates, lambda x: x.mean(axis=0))
 
 
-@lru_cache(maxsize=2)
-def bootstrap_counts(seed: int, n: int, draws: int) -> NDArray[np.int64]:
+@lru_cache(maxsize=6)
+def bootstrap_counts(seed: int, n: int, draws: int) -> NDArray[np.int32]:
     """How often each of n units is drawn in each bootstrap sample: (draws, n), rows sum to n, read-only.
 
     The same arguments give the same counts everywhere, which is what pairs estimates made in different places.
     """
-    counts = np.random.Generator(np.random.PCG64(seed)).multinomial(n, np.full(n, 1 / n), size=draws).astype(np.int64)
+    counts = np.random.Generator(np.random.PCG64(seed)).multinomial(n, np.full(n, 1 / n), size=draws).astype(np.int32)
     counts.flags.writeable = False
     return counts
 

@@ -107,15 +107,19 @@ def grams(units: int, size: int, seed: int, width: int) -> np.ndarray:
 
 
 @cache
+def layers(model: str, kind: str, seed: int) -> np.ndarray:
+    """A model's Grams over minibatches, (type, minibatch, block, pair), of the factors that it has."""
+    v = directions(kind)[model]
+    own = v.any(axis=(0, 1))
+    return np.einsum("tbf,kfp->tkbp", v[..., own], grams(MINIBATCHES, PAIRS, seed, v.shape[-1])[:, own], optimize=True)
+
+
+@cache
 def pair(a: str, b: str, kind: str = "effect", *, permuted: bool = False) -> Pair:
     """The CKA evidence of two models over minibatches."""
-    v, w = directions(kind)[a], directions(kind)[b]
-    width = v.shape[-1]
-    factors = grams(MINIBATCHES, PAIRS, 0, width)
     # Permuted images: the second model's Grams are those of other images.
-    others = grams(MINIBATCHES, PAIRS, 1, width) if permuted else factors
-    x, y = (np.einsum("tbf,kfp->tkbp", m, g, optimize=True) for m, g in ((v, factors), (w, others)))
-    pixels = factors[:, 0].astype(np.float64)
+    x, y = layers(a, kind, 0), layers(b, kind, int(permuted))
+    pixels = grams(MINIBATCHES, PAIRS, 0, directions(kind)[a].shape[-1])[:, 0].astype(np.float64)
     return Pair(
         cross=np.einsum("tkap,tkbp->tkab", x, y, optimize=True),
         self_a=(x**2).sum(-1),

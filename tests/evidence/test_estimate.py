@@ -77,7 +77,7 @@ def test_counts_are_the_same_everywhere_and_read_only():
     bootstrap_counts.cache_clear()
     assert (bootstrap_counts(7, 5, 30) == first).all()
     assert (first.sum(axis=1) == 5).all()
-    assert first.dtype == np.int64
+    assert first.dtype == np.int32
     assert (bootstrap_counts(8, 5, 30) != first).any()
     with pytest.raises(ValueError, match="read-only"):
         bootstrap_counts(7, 5, 30)[0, 0] = 1
