@@ -47,5 +47,5 @@ def test_a_reference_that_was_not_measured_is_missing(tiny: Place) -> None:
 
 
 def test_another_kind_is_refused(tiny: Place) -> None:
-    with pytest.raises(InvalidInput, match=r"--kind\n  seen: bank\n  expected: one of"):
-        references.run(tiny, "bank")
+    with pytest.raises(InvalidInput, match=r"--kind\n  seen: summarie\n  expected: summaries or summaries_ft\?"):
+        references.run(tiny, "summarie")
