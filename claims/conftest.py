@@ -17,13 +17,14 @@ from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.params import Family, Params
 from harness.artifacts.schema import Schema
 from harness.artifacts.store import Arrays, Table
-from harness.artifacts.tables import AGREE, CKA, KNN, PATH, PROBE, SIMILARITY, SWEEP, TOKENS, unpack
+from harness.artifacts.tables import AGREE, CKA, FINAL, KNN, PATH, PROBE, SIMILARITY, SWEEP, TOKENS, unpack
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.agreement import Agreement, Agreements, Answers, MeasuredAnswers, PrintedAnswers
 from harness.evidence.claim import Reading, undecided
 from harness.evidence.decide import Decision, State
-from harness.evidence.depth import blocks_of
+from harness.evidence.depth import blocks_of, without_blocks
 from harness.evidence.estimate import Estimate
+from harness.evidence.final import Final
 from harness.evidence.finding import Finding
 from harness.evidence.instrument import Instrument
 from harness.evidence.kinship import Kinship
@@ -104,6 +105,18 @@ def cls(params: Params, reading: Reading) -> Measure:
 def gap(params: Params, reading: Reading) -> Measure:
     """Two models' names to the debiased CKA of their mean patch tokens."""
     return subsets_of(params, reading, "gap")
+
+
+@pytest.fixture
+def final(params: Params, reading: Reading) -> Measure:
+    """Two models' names to the debiased CKA of what they hand on."""
+    return finals_of(params, reading)
+
+
+@pytest.fixture
+def final_mutual(params: Params, reading: Reading) -> Measure:
+    """Two models' names to the nearest neighbours that they have in common in what they hand on."""
+    return finals_of(params, reading, mutual=True)
 
 
 @pytest.fixture
@@ -192,9 +205,23 @@ def finding(params: Params, reading: Reading, model: str, knn: Callable[[str], A
 
 @pytest.fixture
 def measures(
-    params: Params, reading: Reading, model: str, cka: Pairs, deconfounded: Pairs, mutual: Measure, cls: Measure, gap: Measure
+    params: Params,
+    reading: Reading,
+    model: str,
+    cka: Pairs,
+    deconfounded: Pairs,
+    mutual: Measure,
+    cls: Measure,
+    gap: Measure,
+    final: Measure,
+    final_mutual: Measure,
 ) -> dict[str, Measure]:
-    """The measures by which a model can be held against the paper's methods, by name; without a CLS token not by that."""
+    """The measures by which a model can be held against the paper's methods, by name; without a CLS token not by that, and
+    embeddings, which have no layers, by what is handed on.
+    """
+    check(params, reading.source, model)
+    if params.model(model).architecture is None:
+        return {"final": final, "final_mutual": final_mutual}
     there = unpack(open_pair(params, reading, SIMILARITY, model, family(params, "je")[0])[-1]["tokens"])
     tokens: dict[str, Measure] = {"cls": cls, "gap": gap}
     return {"cka": cka, "deconfounded": deconfounded, "mutual": mutual} | {name: tokens[name] for name in there}
@@ -295,6 +322,17 @@ def subsets_of(params: Params, reading: Reading, token: str) -> Measure:
     return pair
 
 
+def finals_of(params: Params, reading: Reading, *, mutual: bool = False) -> Measure:
+    """Debiased CKA of what two models hand on from their artifact, or the nearest neighbours in common there."""
+
+    def pair(a: str, b: str) -> Final:
+        _, names, _, arrays = open_pair(params, reading, FINAL, a, b)
+        found = Final.neighbours(arrays) if mutual else Final.cka(arrays, names)
+        return found.bare() if reading.bare else found
+
+    return pair
+
+
 def accuracy_of(params: Params, reading: Reading) -> Callable[[str], Accuracy]:
     """The accuracy of a model's nearest neighbours from its artifact."""
     return lambda role: _accuracy(open_model(params, reading, KNN, "knn", role)[0])
@@ -364,9 +402,15 @@ def check(params: Params, source: str, *models: str) -> None:
 
 
 def find(root: Path, params: Params, source: str, kind: str, a: str, b: str) -> tuple[Path, bool]:
-    """Where the two models' artifact lies, and whether it has the second one first. Raises as check does."""
+    """Where the two models' artifact lies, and whether it has the second one first.
+
+    Raises as check does, and MissingArtifact for layers of embeddings.
+    """
     check(params, source, a, b)
     folder = root / "artifacts" / source / kind
+    given = [model for model in (a, b) if params.model(model).architecture is None]
+    if given and kind in (CKA.kind, SIMILARITY.kind):
+        raise without_blocks(folder / given[0])
     for path, transposed in ((folder / a / f"{b}.safetensors", False), (folder / b / f"{a}.safetensors", True)):
         if path.is_file():
             return path, transposed
@@ -388,7 +432,7 @@ def noted(reading: Reading, path: Path, found: Arrays | Table) -> None:
     reading.note(path.relative_to(ROOT), found.sha256)
 
 
-_SCHEMAS = {schema.kind: schema for schema in (AGREE, CKA, SIMILARITY, KNN, PROBE, SWEEP)}
+_SCHEMAS = {schema.kind: schema for schema in (AGREE, CKA, FINAL, SIMILARITY, KNN, PROBE, SWEEP)}
 
 
 # As many as the embedded profile has: each is a fraction of a megabyte, and the null by roles comes back to all of them.

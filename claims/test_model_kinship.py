@@ -16,14 +16,14 @@ from harness.evidence.pair import Measure, Pairs
 Family = Callable[[Measure], Kinship]
 
 
-def _kin(measure: str, words: str) -> Callable[..., Any]:
-    """The claim of one measure, which is a fixture of that name."""
+def _kin(id: str, words: str, over: str = "over all blocks") -> Callable[..., Any]:
+    """The claim of one measure."""
     return claim(
-        measure,
+        id,
         where="Kinship",
         statement=f"Whose representations the model's are like, by {words}.",
-        reading="nearness to the nearest JE method less that to the nearest REC method, over all blocks, held against where "
-        "runs of the two families part, and against untrained networks",
+        reading=f"nearness to the nearest JE method less that to the nearest REC method, {over}, held against where runs of "
+        "the two families part, and against untrained networks",
         about="model",
         published="none",
     )
@@ -52,3 +52,13 @@ def test_kinship_by_cls_tokens(model: str, cls: Measure, kinship: Family) -> Dec
 @_kin("gap", "debiased CKA of mean patch tokens")
 def test_kinship_by_mean_patch_tokens(model: str, gap: Measure, kinship: Family) -> Decision:
     return kinship(gap).of(model)
+
+
+@_kin("final", "debiased CKA of what the networks hand on", "after the final norm")
+def test_kinship_by_what_is_handed_on(model: str, final: Measure, kinship: Family) -> Decision:
+    return kinship(final).of(model)
+
+
+@_kin("final-mutual", "the nearest neighbours that images have in common in what the networks hand on", "after the final norm")
+def test_kinship_by_neighbours_in_what_is_handed_on(model: str, final_mutual: Measure, kinship: Family) -> Decision:
+    return kinship(final_mutual).of(model)

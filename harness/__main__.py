@@ -28,9 +28,13 @@ STAGES = {
     "report": ("harness.stages.report", "run", ()),
 }
 # What is called like a stage and makes no artifact.
-COMMANDS = {"cost": ("harness.stages.cost", "run", ()), "page": ("harness.page.page", "run", ("verdicts",))}
+COMMANDS = {
+    "cost": ("harness.stages.cost", "run", ()),
+    "images": ("harness.stages.export", "run", ()),
+    "page": ("harness.page.page", "run", ("verdicts",)),
+}
 # Stages without torch have no device.
-_TORCHLESS = ("agree", "check", "compare", "page", "references", "report")
+_TORCHLESS = ("agree", "check", "compare", "images", "page", "references", "report")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -110,7 +114,7 @@ def _device() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m harness",
-        description="Run one stage (dvc repro runs all), or: fetch files, say a cost, compare verdicts, write a page of all.",
+        description="Run one stage (dvc repro runs all), or: fetch files, say a cost, write images, compare verdicts, a page.",
     )
     parser.add_argument("stage", choices=[*STAGES, *COMMANDS, "fetch", "diff"])
     parser.add_argument("verdicts", nargs="*", help="diff: two verdict files or git revisions; page: verdict files")

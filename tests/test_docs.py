@@ -16,7 +16,7 @@ import yaml
 from harness.__main__ import _parser
 from harness.artifacts import params
 from harness.artifacts.closure import ROOT
-from harness.artifacts.params import Released
+from harness.artifacts.params import Embeddings, Released
 from harness.evidence.decide import State
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -59,8 +59,8 @@ def test_every_state_is_told() -> None:
 
 def test_ways_to_name_weights_are_those_that_there_are() -> None:
     for page in ("README.md", "judge-a-model.md"):
-        named = set(re.findall(r"\{(\w+): (?:[\w./]+|\.\.\.)", TEXT[page])) - {"objective"}
-        assert named <= set(Released.model_fields)
+        named = set(re.findall(r"\{(\w+): (?:[\w./]+|\.\.\.)", TEXT[page])) - {"architecture", "objective"}
+        assert named <= {*Released.model_fields, *Embeddings.model_fields}
         assert {"file", "url", "timm", "hub"} <= named
 
 

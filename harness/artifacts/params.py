@@ -234,26 +234,43 @@ class Released(Download):
         return Path(self.file) if self.file else super().path
 
 
-def _released_or_recipe(value: Any) -> str:
-    """A recipe says its objective, a released file does not: so a slip is looked for in the right one."""
+class Embeddings(Strict):
+    """In the place of weights, what somebody's network handed on of the profile's images: an .npz file as `python -m harness
+    images` says, and its SHA-256.
+    """
+
+    features: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return Path(self.features)
+
+
+def _kind(value: Any) -> str:
+    """A recipe has an objective, embeddings have features, a released file neither: slips are looked for in the right one."""
     if isinstance(value, Mapping):
+        if "features" in value:
+            return "Embeddings"
         return "Released" if "objective" not in value and set(value) & set(Released.model_fields) else "recipe"
-    return "Released" if isinstance(value, Released) else "recipe"
+    return type(value).__name__ if isinstance(value, Released | Embeddings) else "recipe"
 
 
 Weights = Annotated[
-    Annotated[AnyRecipe, Tag("recipe")] | Annotated[Released, Tag("Released")], Discriminator(_released_or_recipe)
+    Annotated[AnyRecipe, Tag("recipe")] | Annotated[Released, Tag("Released")] | Annotated[Embeddings, Tag("Embeddings")],
+    Discriminator(_kind),
 ]
 
 
 class Model(Strict):
     """family: of the references, whose claims it enters; a model without one is measured and enters none. architecture: a name
-    under the profile's architectures. weights: by profile, a recipe to train or a released file. replicate_of: the model that
-    this is another pre-training run of, the same but for the seed.
+    under the profile's architectures, null of embeddings. weights: by profile, a recipe to train, a released file, or
+    embeddings. replicate_of: the model that this is another pre-training run of, the same but for the seed.
     """
 
     family: Family | None = None
-    architecture: Key
+    architecture: Key | None
     replicate_of: Key | None = None
     weights: dict[Key, Weights]
 
@@ -278,7 +295,7 @@ class Params(Strict):
         """The named model, of a fine-tuned one that it started as; InvalidInput with the nearest name if there is none."""
         return _pick(self.models, start_of(name), "models")
 
-    def weights(self, name: str, profile: str) -> AnyRecipe | Released:
+    def weights(self, name: str, profile: str) -> AnyRecipe | Released | Embeddings:
         """How the model's weights come to be at the profile, of a fine-tuned one those that it started with."""
         finetuned = self.of(profile).finetuned
         weights = self.model(name).weights
@@ -319,8 +336,11 @@ class Params(Strict):
         return [*settings.references, *tuned]
 
     def architecture(self, name: str, profile: str) -> Architecture:
-        """The timm network of a model at a profile."""
-        return _pick(self.of(profile).architectures, self.model(name).architecture, f"profiles.{profile}.architectures")
+        """The timm network of a model at a profile. Raises InvalidInput for embeddings, which have none."""
+        architecture = self.model(name).architecture
+        if architecture is None:
+            raise InvalidInput("params.yaml", field=f"models.{name}", seen="embeddings", expected="a model with a network")
+        return _pick(self.of(profile).architectures, architecture, f"profiles.{profile}.architectures")
 
 
 def start_of(name: str) -> str:
@@ -359,11 +379,13 @@ def check(raw: Any, where: str) -> Params:
             raise InvalidInput(where, field="models", seen=name, expected=expected)
         for at in model.weights:
             _pick(params.profiles, at, f"models.{name}.weights")
-            _pick(params.profiles[at].architectures, model.architecture, f"models.{name}.architecture")
+            if model.architecture is not None:
+                _pick(params.profiles[at].architectures, model.architecture, f"models.{name}.architecture")
             if name not in params.profiles[at].models:
                 expected = f"{name} among profiles.{at}.models, where it has weights, or no weights there"
                 raise InvalidInput(where, field=f"models.{name}.weights.{at}", seen="a model left out", expected=expected)
     _refuse_files(params)
+    _refuse_embeddings(params)
     for name, model in params.models.items():
         if model.replicate_of is not None:
             _refuse_other_recipe(params, name, model, _pick(params.models, model.replicate_of, f"models.{name}.replicate_of"))
@@ -430,6 +452,25 @@ def _refuse_files(params: Params) -> None:
                 raise InvalidInput("params.yaml", field=f"{field}.file", seen=weights.url, expected=expected)
 
 
+def _refuse_embeddings(params: Params) -> None:
+    """Embeddings have no network and stand nowhere where one is needed; every other model has one."""
+    for name, model in params.models.items():
+        for at, weights in model.weights.items():
+            profile = params.profiles[at]
+            stands = [field for field in ("sweep_models", "finetuned") if name in getattr(profile, field)]
+            field, seen, expected = f"models.{name}.architecture", str(model.architecture), ""
+            if not isinstance(weights, Embeddings):
+                expected = f"the name of a network, for weights.{at}" if model.architecture is None else ""
+            elif model.architecture is not None:
+                expected = f"null: weights.{at} are embeddings, which have no network"
+            elif model.family is not None:
+                field, seen, expected = f"models.{name}.family", model.family, "none: the paper's claims are about networks"
+            elif stands:
+                field, seen, expected = f"profiles.{at}.{stands[0]}", name, "models with a network"
+            if expected:
+                raise InvalidInput("params.yaml", field=field, seen=seen.replace("None", "null"), expected=expected)
+
+
 def _misfits(profile: Profile) -> Iterator[tuple[str, object, str]]:
     """Numbers that are right one by one and wrong together: key, seen, expected.
 
@@ -491,7 +532,7 @@ def _refuse_other_recipe(params: Params, name: str, model: Model, first: Model) 
             refuse(field, getattr(model, field), f"{getattr(first, field)}, as {model.replicate_of} has")
     for profile, weights in model.weights.items():
         other = first.weights.get(profile)
-        if other is None or isinstance(weights, Released) or isinstance(other, Released):
+        if other is None or isinstance(weights, Released | Embeddings) or isinstance(other, Released | Embeddings):
             refuse(f"weights.{profile}", type(weights).__name__, f"a recipe, as {model.replicate_of} has one there")
             continue
         own, its = weights.model_dump(exclude={"seed"}), other.model_dump(exclude={"seed"})

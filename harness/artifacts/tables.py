@@ -67,6 +67,18 @@ BANK = Schema(
     },
 )
 
+EMBEDDINGS = Schema(
+    "embeddings",
+    1,
+    {
+        # What somebody's network handed on, image by image, with the hashes by which the images are known.
+        "train": Column("float16", ("bank", "feature"), "activation"),
+        "validation": Column("float16", ("query", "feature"), "activation"),
+        "train_image": Column("int64", ("bank",), "hash of the pixels"),
+        "validation_image": Column("int64", ("query",), "hash of the pixels"),
+    },
+)
+
 SUMMARY = Schema(
     "summary",
     1,
@@ -168,6 +180,18 @@ SIMILARITY = Schema(
         "self_a": Column("float32", ("token", "subset", "a"), "HSIC1"),
         "self_b": Column("float32", ("token", "subset", "b"), "HSIC1"),
         "debiased": Column("float32", ("token", "a", "b"), "CKA over all images at once", -1.5, 1.5),
+    },
+)
+
+FINAL = Schema(
+    "final",
+    1,
+    {
+        # Of what both networks hand on: CLS after the final norm, of those without it the pooled maps. As in SIMILARITY.
+        "mutual": Column("float32", ("image",), "share of common neighbours", 0, 1),
+        "cross": Column("float32", ("subset",), "HSIC1"),
+        "self_a": Column("float32", ("subset",), "HSIC1"),
+        "self_b": Column("float32", ("subset",), "HSIC1"),
     },
 )
 

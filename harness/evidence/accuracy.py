@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TOKENS, unpack
-from harness.evidence.depth import at_depth, blocks_of
+from harness.evidence.depth import at_depth, blocks_of, without_blocks
 from harness.evidence.estimate import Estimate, FloatArray, bootstrap_means, mean
 from harness.evidence.resampling import BLOCKS, DRAWS, HI, LO, SEED
 
@@ -21,7 +21,8 @@ from harness.evidence.resampling import BLOCKS, DRAWS, HI, LO, SEED
 class Accuracy:
     """Which validation images one model's features get right; every estimate is in percentage points.
 
-    right: (token, 13, image), by the vote of 20 neighbours after each block (0 to 11) and after the final norm (12).
+    right: (token, 13, image), by the vote of 20 neighbours after each block (0 to 11) and after the final norm (12); of
+    embeddings (token, 1, image), the last alone.
     probe, probe_neighbours: (image,), by the linear probe on the final CLS token and by neighbours in its logits.
     images: digest of the image list; estimates on equal images are paired. tokens: which the model has.
     Raises InvalidInput on other shapes or fewer than two images.
@@ -36,7 +37,7 @@ class Accuracy:
     def __post_init__(self) -> None:
         n = len(self.probe_right)
         expected = (len(self.tokens), len(BLOCKS) + 1, n)
-        if self.right.shape != expected or self.probe_neighbours_right.shape != (n,):
+        if self.right.shape not in (expected, (len(self.tokens), 1, n)) or self.probe_neighbours_right.shape != (n,):
             seen = f"{self.right.shape}, probe {self.probe_right.shape}, {self.probe_neighbours_right.shape}"
             raise InvalidInput("k-NN", field="outcomes", seen=seen, expected=f"{expected}: tokens, blocks and norm, images")
         if n < 2:
@@ -46,19 +47,21 @@ class Accuracy:
     def from_arrays(cls, arrays: Arrays) -> Self:
         """From a KNN artifact; of a network of another depth, the blocks at the same share of it."""
         right, probe, neighbours = (arrays[name] == arrays["label"] for name in ("vote", "probe", "probe_vote"))
-        (blocks,) = blocks_of(arrays)
+        chosen = [block for blocks in blocks_of(arrays) for block in at_depth(blocks)]
         tokens = tuple(unpack(arrays["tokens"]))
-        return cls(right[:, [*at_depth(blocks), blocks]], probe, neighbours, arrays.provenance.images, tokens)
+        return cls(right[:, [*chosen, -1]], probe, neighbours, arrays.provenance.images, tokens)
 
     def at(self, token: str, block: int) -> Estimate:
-        """20-NN accuracy of a token ("cls" or "gap") after a block."""
+        """20-NN accuracy of a token ("cls" or "gap") after a block. Raises MissingArtifact for embeddings, which have none."""
         if not 0 <= block < len(BLOCKS):
             raise InvalidInput("k-NN", field="block", seen=block, expected=f"0 to {len(BLOCKS) - 1}")
+        if self._depths == 1:
+            raise without_blocks("k-NN by block")
         return self._estimate(self._index(token) + block)
 
     def final(self, token: str) -> Estimate:
         """20-NN accuracy of a token after the final norm: what the model hands on."""
-        return self._estimate(self._index(token) + len(BLOCKS))
+        return self._estimate(self._index(token) + self._depths - 1)
 
     def fall(self, token: str) -> Estimate:
         """From the best of the first blocks to the last; the best is chosen on the even images and judged on the odd ones."""
@@ -94,7 +97,11 @@ class Accuracy:
     def _index(self, token: str) -> int:
         if token not in self.tokens:
             raise InvalidInput("k-NN", field="token", seen=token, expected=f"one of {', '.join(self.tokens)}")
-        return self.tokens.index(token) * (len(BLOCKS) + 1)
+        return self.tokens.index(token) * self._depths
+
+    @property
+    def _depths(self) -> int:
+        return int(self.right.shape[1])
 
     def _estimate(self, index: int) -> Estimate:
         outcomes, draws = self._resampled

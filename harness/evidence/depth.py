@@ -1,8 +1,13 @@
-"""Networks of any depth in claims about twelve blocks: what is said of a block is read at the same share of the depth."""
+"""Networks of any depth in claims about twelve blocks: what is said of a block is read at the same share of the depth.
+
+Embeddings have no depth, and nothing is said of their blocks.
+"""
 
 from __future__ import annotations
 
-from harness.artifacts.errors import InvalidInput
+from pathlib import Path
+
+from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.layout import types_of
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import unpack
@@ -35,8 +40,16 @@ def blocks_of(arrays: Arrays) -> tuple[int, ...]:
     if "cross" in values:
         return arrays["cross"].shape[2:]
     if "vote" in values:
-        return (arrays["vote"].shape[1] - 1,)
-    return (len(pairs_of(unpack(arrays["sets"]))),) if "sets" in values else ()
+        blocks = arrays["vote"].shape[1] - 1
+    else:
+        blocks = len(pairs_of(unpack(arrays["sets"]))) if "sets" in values else 0
+    return (blocks,) if blocks else ()
+
+
+def without_blocks(where: Path | str) -> MissingArtifact:
+    """What is raised where a block is asked of embeddings."""
+    step = "give weights that run in a network, or let this be missing"
+    return MissingArtifact(where, "embeddings are what a network hands on, and have no blocks", next_step=step)
 
 
 def pairs_of(sets: list[str]) -> list[str]:

@@ -20,7 +20,7 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.params import nearest
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import unpack
-from harness.evidence.depth import pairs_of
+from harness.evidence.depth import pairs_of, without_blocks
 from harness.evidence.estimate import Estimate, FloatArray, bootstrap_means, mean
 from harness.evidence.published import Published
 from harness.evidence.resampling import DRAWS, SEED
@@ -86,9 +86,13 @@ class ProbeAccuracy:
 
     def chosen(self, features: str) -> str:
         """The feature set that a name stands for: of several, the best on the hold-out, by the mean accuracy there of the
-        configurations that were then trained anew. Raises InvalidInput with the nearest names for one that was not probed.
+        configurations that were then trained anew. Raises InvalidInput with the nearest names for one that was not probed, and
+        MissingArtifact for other blocks of embeddings, which have none.
         """
-        *others, last = pairs_of(list(self.holdout)) or [""]
+        pairs = pairs_of(list(self.holdout))
+        if not pairs and features in {"pair", "wide", "all", PROJECTED} - set(self.holdout):
+            raise without_blocks(f"probes of {self.name} on other blocks")
+        *others, last = pairs or [""]
         several = {"wide": [last], "pair": others, "deep": list(DEEP)}
         options = [name for name in several.get(features, [features]) if name in self.holdout]
         if not options:

@@ -107,6 +107,23 @@ def represent(
         )
 
 
+def given(rows: NDArray[np.float16], normalise: nn.Module, images: Images, batch: int, minibatch: int | None) -> Iterator[Seen]:
+    """What `represent` gives, of embeddings (n, width) in the place of a network's: of it no layers but the pixels."""
+    layout = Layout(TOKENS[:1], (rows.shape[1],))
+    for start in range(0, len(images), batch):
+        index = np.arange(start, min(start + batch, len(images)))
+        pixels = images.read(index)
+        grams, norm = None, None
+        if minibatch is not None:
+            tap = _Tap(minibatch)
+            tap.reduce(normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255))
+            grams, norm = (
+                hsic.u_centre(torch.stack(tap.grams, 1)).numpy(),
+                torch.stack(tap.norms).double().sum(1).numpy() * minibatch,
+            )
+        yield Seen(pixels, rows[index], layout, grams, norm)
+
+
 def _prefix(network: nn.Module) -> int:
     """How many tokens come before those of the patches, the CLS token first; 0 where maps go from block to block."""
     if isinstance(network, CONVOLUTIONAL):

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from harness.artifacts import files, store
 from harness.artifacts.errors import MissingArtifact
-from harness.artifacts.params import Released, start_of
-from harness.artifacts.tables import KNN, unpack
+from harness.artifacts.params import Embeddings, Released, start_of
+from harness.artifacts.tables import KNN, TOKENS, unpack
 from harness.evidence import record, show, summary
 from harness.evidence.diff import VERDICTS
 from harness.evidence.record import Record
@@ -83,7 +83,9 @@ def _records(place: Place, verdicts: Sequence[str]) -> tuple[list[Record], str]:
 
 def _model(place: Place, name: str, records: Sequence[Record]) -> Model:
     entry, weights = place.params.model(name), place.params.weights(name, place.profile)
-    told = _recipe(weights) if not isinstance(weights, Released) else weights.url or weights.file
+    told = f"embeddings, {weights.features}" if isinstance(weights, Embeddings) else _recipe(weights)
+    if isinstance(weights, Released):
+        told = weights.url or weights.file
     family = f"{entry.family or 'none'}{f', another run of {entry.replicate_of}' if entry.replicate_of else ''}"
     if name != start_of(name):
         family, told = f"{family}, fine-tuned", f"{start_of(name)}, then {_recipe(place.settings.finetune)}"
@@ -103,4 +105,4 @@ def _accuracies(place: Place, name: str) -> dict[str, str]:
         return dict.fromkeys(("cls", "gap", "probe"), "not measured")
     label, tokens = arrays["label"], unpack(arrays["tokens"])
     found = {token: f"{100 * (arrays['vote'][i, -1] == label).mean():.1f}" for i, token in enumerate(tokens)}
-    return {"cls": "-"} | found | {"probe": f"{100 * (arrays['probe'] == label).mean():.1f}"}
+    return dict.fromkeys(TOKENS, "-") | found | {"probe": f"{100 * (arrays['probe'] == label).mean():.1f}"}

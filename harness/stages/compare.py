@@ -12,7 +12,7 @@ from tqdm import tqdm
 from harness.artifacts import store
 from harness.artifacts.layout import Layout, of_type, types_of
 from harness.artifacts.provenance import refuse_other_images
-from harness.artifacts.tables import BANK, CKA, SIMILARITY, pack, unpack
+from harness.artifacts.tables import BANK, CKA, FINAL, SIMILARITY, pack, unpack
 from harness.data import draws
 from harness.maths import cka, similarity
 from harness.stages.place import Place
@@ -20,14 +20,19 @@ from harness.stages.place import Place
 # Below this share of the activations' mean square, variation over images is the rounding of a constant: float32 carries
 # about 1e-14 of it through a Gram matrix.
 DEAD = 1e-10
+# What is made of each pair, a folder each.
+KINDS = ("cka", "similarity", "final")
 
 
 def run(place: Place, model: str) -> None:
-    """Make cka/<model>/<reference> and similarity/<model>/<reference> for each reference that the model is compared with.
+    """Make cka/<model>/<reference>, similarity/<model>/<reference> and final/<model>/<reference> for each reference that the
+    model is compared with; the folder alone where it is embeddings, whose layers nobody has.
 
     A pair of references is compared once, with the later one of the two as the model.
     """
     own = store.read_arrays(place.path("banks", model), BANK)
+    for kind in KINDS:
+        place.path(kind, model, ending="").mkdir(parents=True, exist_ok=True)
     for reference in tqdm(place.params.compared(model, place.profile), desc=model, disable=not sys.stderr.isatty()):
         _pair(place, model, own, reference, store.read_arrays(place.path("banks", reference), BANK))
 
@@ -38,14 +43,18 @@ def _pair(place: Place, model: str, a: store.Arrays, reference: str, b: store.Ar
     n = settings.extract.minibatch
     inputs = {f"banks/{name}": bank.sha256 for name, bank in ((model, a), (reference, b))}
 
+    chosen, images = settings.similarity, settings.extract.images
+    provenance = place.provenance(__name__, [images, chosen], images=a.provenance.images, inputs=inputs)
+    handed_on = final_features(a, b, images, chosen.k, chosen.subsets)
+    store.write_arrays(place.path("final", model, reference), FINAL, handed_on, provenance)
+    if len(a["widths"]) == 1:
+        return
+    seconds = second_opinions(a, b, images, chosen.k, chosen.subsets)
+    store.write_arrays(place.path("similarity", model, reference), SIMILARITY, seconds, provenance)
+
     values = layer_pairs(a, b, n, settings.extract.seed)
     provenance = place.provenance(__name__, [n, settings.extract.seed], images=a.provenance.images, inputs=inputs)
     store.write_arrays(place.path("cka", model, reference), CKA, values, provenance)
-
-    chosen = settings.similarity
-    seconds = second_opinions(a, b, settings.extract.images, chosen.k, chosen.subsets)
-    provenance = place.provenance(__name__, [settings.extract.images, chosen], images=a.provenance.images, inputs=inputs)
-    store.write_arrays(place.path("similarity", model, reference), SIMILARITY, seconds, provenance)
 
 
 def layer_pairs(a: store.Arrays, b: store.Arrays, n: int, seed: int) -> dict[str, NDArray[np.generic]]:
@@ -103,10 +112,24 @@ def second_opinions(a: store.Arrays, b: store.Arrays, images: int, k: int, subse
     return {name: np.stack(parts) for name, parts in columns.items()} | {"tokens": pack(tokens)}
 
 
+def final_features(a: store.Arrays, b: store.Arrays, images: int, k: int, subsets: int) -> dict[str, NDArray[np.generic]]:
+    """The columns of a final artifact, of what both models hand on: the CLS token, or of those without it the pooled maps."""
+    x, y = (_final(bank, Layout.of(bank), images) for bank in (a, b))
+    parts = [(x[i::subsets], y[i::subsets]) for i in range(subsets)]
+    triples = [(similarity.hsic1([p], [q])[0, 0], _own([p])[0], _own([q])[0]) for p, q in parts]
+    cross, self_a, self_b = np.array(triples, np.float32).T
+    mutual = similarity.mutual_neighbours([x], [y], k)[0, 0]
+    return {"mutual": mutual, "cross": cross, "self_a": self_a, "self_b": self_b}
+
+
 def _blocks(bank: store.Arrays, layout: Layout, token: str, images: int) -> list[NDArray[np.float32]]:
     """(n, width) of each block; what the network hands on is no block."""
     features = bank["validation"][:images]
     return [np.asarray(features[:, layout.at(token, depth)], np.float32) for depth in range(len(layout.widths) - 1)]
+
+
+def _final(bank: store.Arrays, layout: Layout, images: int) -> NDArray[np.float32]:
+    return np.asarray(bank["validation"][:images, layout.at(layout.tokens[0], -1)], np.float32)
 
 
 def _same_depth(a: int, b: int) -> tuple[list[int], list[int]]:

@@ -55,20 +55,20 @@ def run(place: Place, *, device: str = "cpu", say: Callable[[str], None] = print
 
     Pre-training is not among it: its length is what a recipe says. Rates are those of each architecture on random pixels.
     """
-    settings, models = place.settings, place.params.at(place.profile)
+    settings = place.settings
+    # Embeddings go through no network, and what else is made of them is little.
+    models = {name: kind for name in place.params.at(place.profile) if (kind := place.params.model(name).architecture)}
     each = forwards(settings)
-    named = {place.params.model(model).architecture for model in models}
     rates = {}
-    for name in sorted(named):
+    for name in sorted(set(models.values())):
         network = build(settings.architectures[name].name, **settings.architectures[name].options)
         rates[name] = rate(settings, network, device)
     total = len(models) * (each.bank + each.views) + each.sweep
     seconds, disk = each.sweep / min(one.with_grams for one in rates.values()), 0
-    for model in models:
-        one = rates[place.params.model(model).architecture]
+    for one in (rates[name] for name in models.values()):
         seconds += (each.bank - each.grams + each.views) / one.plain + each.grams / one.with_grams
         disk += bank_bytes(settings, one.layers, one.layout)
-    layouts = [rates[place.params.model(model).architecture].layout for model in models]
+    layouts = [rates[name].layout for name in models.values()]
     speed = products_per_second(device)
     shown = ", ".join(f"{name} {one.plain:.1f} images/s" for name, one in rates.items())
     say(f"{place.profile}: {len(models)} models, {total:,} forwards, {_duration(seconds)} on {device} ({shown})")

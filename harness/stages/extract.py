@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +14,34 @@ from tqdm import tqdm
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.layout import Layout
-from harness.artifacts.params import ExtractParams
+from harness.artifacts.params import Architecture, Embeddings, ExtractParams
 from harness.artifacts.provenance import digest
 from harness.artifacts.store import ArrayWriter
-from harness.artifacts.tables import BANK, pack
+from harness.artifacts.tables import BANK, EMBEDDINGS, pack
 from harness.data import images
+from harness.data.images import Images
 from harness.models import checkpoint
-from harness.models.build import build, normalisation, normaliser
+from harness.models.build import Channels, build, normalisation, normaliser
 from harness.models.layers import named_layers
-from harness.models.represent import represent
+from harness.models.represent import Seen, given, represent
 from harness.stages import summary
 from harness.stages.place import Place
 
 LIBRARIES = ("torch", "timm", "kornia", "numpy", "scikit-learn")
+
+
+class _Origin(NamedTuple):
+    """What a bank is made of: a network, or embeddings of the images.
+
+    see: a split, its images, which of them and the minibatch of Grams, if any, to what the network gave, batch by batch.
+    sha256: of the checkpoint.
+    """
+
+    see: Callable[[str, Images, slice, int | None], Iterator[Seen]]
+    layers: list[str]
+    architecture: Architecture | None
+    colours: tuple[Channels, Channels]
+    sha256: str
 
 
 def run(place: Place, model: str, *, device: str = "cpu") -> None:
@@ -33,28 +49,22 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
 
     And summaries/<model>, which says whether it is another bank than before.
     """
-    settings, architecture = place.settings, place.params.architecture(model, place.profile)
+    settings = place.settings
     size = settings.extract
-    network = build(architecture.name, **architecture.options)
-    weights = checkpoint.load(place.path("checkpoints", model), network, place.precision(model))
-    colours = normalisation(place.params.weights(model, place.profile), settings.data)
-    normalise = normaliser(*colours).to(device)
+    weights = place.params.weights(model, place.profile)
+    origin = _embedded(place, model, weights) if isinstance(weights, Embeddings) else _network(place, model, device)
     validation = images.load(settings.data, "validation", size.queries, size.seed)
     train = images.load(settings.data, "train", size.bank, size.seed)
     refuse_classes(train.label, validation.label)
     parts = (
-        ("validation", validation.part(0, size.images), size.minibatch),
-        ("validation", validation.part(size.images, size.queries), None),
-        ("train", train, None),
+        ("validation", validation, slice(0, size.images), size.minibatch),
+        ("validation", validation, slice(size.images, size.queries), None),
+        ("train", train, slice(0, size.bank), None),
     )
-    batches = (
-        (split, batch)
-        for split, part, minibatch in parts
-        for batch in represent(network, normalise, part, size.batch, minibatch=minibatch, device=device)
-    )
+    batches = ((split, batch) for split, *part in parts for batch in origin.see(split, *part))
     # The first batch says what there is to keep.
     first = next(batches)
-    layout, layers = first[1].layout, [*named_layers(network), "pixels"]
+    layout, layers = first[1].layout, [*origin.layers, "pixels"]
     text = {"layers": pack(layers), "tokens": pack(layout.tokens)}
     shapes = bank_shapes(size, len(layers), layout) | {name: column.shape for name, column in text.items()}
     norm = np.zeros(len(layers))
@@ -80,14 +90,53 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
         listed = {split: hashes.tolist() for split, hashes in found.items()}
         provenance = place.provenance(
             __name__,
-            [architecture, settings.data, size, colours],
+            [origin.architecture, settings.data, size, origin.colours],
             images=digest(listed),
-            weights=weights.sha256,
-            inputs={f"checkpoints/{model}": weights.sha256},
+            weights=origin.sha256,
+            inputs={f"checkpoints/{model}": origin.sha256},
             libraries=LIBRARIES,
         )
         out.finish(provenance)
     summary.keep(place, model, store.read_arrays(place.path("banks", model), BANK))
+
+
+def _network(place: Place, model: str, device: str) -> _Origin:
+    settings, architecture = place.settings, place.params.architecture(model, place.profile)
+    network = build(architecture.name, **architecture.options)
+    weights = checkpoint.load(place.path("checkpoints", model), network, place.precision(model))
+    colours = normalisation(place.params.weights(model, place.profile), settings.data)
+    normalise = normaliser(*colours).to(device)
+
+    def see(_: str, listed: Images, rows: slice, minibatch: int | None) -> Iterator[Seen]:
+        part = listed.part(rows.start, rows.stop)
+        return represent(network, normalise, part, settings.extract.batch, minibatch=minibatch, device=device)
+
+    return _Origin(see, list(named_layers(network)), architecture, colours, weights.sha256)
+
+
+def _embedded(place: Place, model: str, weights: Embeddings) -> _Origin:
+    settings, path = place.settings, place.path("checkpoints", model)
+    found = store.read_arrays(path, EMBEDDINGS)
+    colours = (settings.data.mean, settings.data.std)
+    normalise = normaliser(*colours)
+    step = f"python -m harness images --profile {place.profile}, and embed what it writes, in that order"
+
+    def see(split: str, listed: Images, rows: slice, minibatch: int | None) -> Iterator[Seen]:
+        known = found[f"{split}_image"]
+        if len(known) != len(listed):
+            seen, expected = f"{len(known)} images", f"the profile's {len(listed)}"
+            raise InvalidInput(weights.path, field=split, seen=seen, expected=expected, next_step=step)
+        start = rows.start
+        part, values = listed.part(rows.start, rows.stop), found[split][rows]
+        for batch in given(values, normalise, part, settings.extract.batch, minibatch):
+            other = np.flatnonzero(images.hashes(batch.pixels) != known[start : start + len(batch.pixels)])
+            if len(other):
+                field, seen = f"{split}_image, row {start + other[0]}", f"{known[start + other[0]]}, another image"
+                raise InvalidInput(weights.path, field=field, seen=seen, expected="the profile's image", next_step=step)
+            start += len(batch.pixels)
+            yield batch
+
+    return _Origin(see, [], None, colours, found.sha256)
 
 
 def bank_shapes(size: ExtractParams, layers: int, layout: Layout) -> dict[str, tuple[int, ...]]:

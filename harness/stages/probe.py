@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.layout import Layout
-from harness.artifacts.params import ProbeParams
+from harness.artifacts.params import Embeddings, ProbeParams
 from harness.artifacts.tables import BANK, PROBE, pack
 from harness.data import images
 from harness.models import checkpoint
@@ -52,9 +52,11 @@ class FeatureSet(NamedTuple):
 def run(place: Place, model: str, *, device: str = "cpu") -> None:
     """Make probes/<model>: each feature set's grid on a hold-out of the training images, and its best again on validation.
 
+    Embeddings have no views: nobody knows what their network makes of other crops.
     A CPU's cores share the feature sets, or the processes of a launcher, `torchrun --nproc-per-node 8 -m harness probe ...`.
     """
-    settings, architecture, chosen = place.settings, place.params.architecture(model, place.profile), place.settings.probe
+    settings, chosen, given = place.settings, place.settings.probe, place.params.weights(model, place.profile)
+    architecture = None if isinstance(given, Embeddings) else place.params.architecture(model, place.profile)
     bank = store.read_arrays(place.path("banks", model), BANK)
     inputs = {f"banks/{model}": bank.sha256}
 
@@ -70,12 +72,12 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
         seen_there = f"{len(held)} images of {len(np.unique(held))} classes"
         raise InvalidInput("probe", field="holdout", seen=seen_there, expected="at least 2 classes to choose by: more images")
     seen = {"plain": kept("train"), "validation": kept("validation")}
-    if chosen.views:
+    if chosen.views and architecture is not None:
         network = build(architecture.name, **architecture.options)
         weights = checkpoint.load(place.path("checkpoints", model), network, place.precision(model))
         inputs[f"checkpoints/{model}"] = weights.sha256
         size = settings.data.size
-        colours = normalisation(place.params.weights(model, place.profile), settings.data)
+        colours = normalisation(given, settings.data)
         augmented = nn.Sequential(reconstruction_view(size, chosen.crop), normaliser(*colours)).to(device)
         train = images.load(settings.data, "train", chosen.images, settings.extract.seed)
         torch.manual_seed(chosen.seed)
@@ -112,18 +114,21 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
 def feature_sets(layout: Layout, depths: tuple[int, ...], projections: int) -> list[FeatureSet]:
     """The final CLS token alone, with each block's, with all blocks', deeper probes on it, and the mean patch token; and random
     projections of all blocks' to the width of the last, which have what is in the other blocks but no more dimensions.
-    A network without a CLS token is probed by its pooled maps.
+    A network without a CLS token is probed by its pooled maps, embeddings as they are and by deeper probes.
 
     "final+11" joins the final token of twelve blocks with what it was before the final norm: as many features, none new.
     """
     token, *others = layout.tokens
     final = len(layout.widths) - 1
+    deeper = [FeatureSet(f"depth{d}", token, (final,), d) for d in depths]
+    if not final:
+        return [FeatureSet("final", token, (final,)), *deeper]
     all_blocks = (*range(final - 1), final)
     return [
         FeatureSet("final", token, (final,)),
         *(FeatureSet(f"final+{i}", token, (i, final)) for i in range(final)),
         FeatureSet("all", token, all_blocks),
-        *(FeatureSet(f"depth{d}", token, (final,), d) for d in depths),
+        *deeper,
         *(FeatureSet(other, other, (final,)) for other in others),
         *(FeatureSet(f"projected{i}", token, all_blocks, projection=i) for i in range(projections)),
     ]

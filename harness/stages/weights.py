@@ -1,4 +1,4 @@
-"""Weights: a model's checkpoint, pre-trained here, released by its authors, or random."""
+"""Weights: a model's checkpoint, pre-trained here, released by its authors, or random; or embeddings in its place."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from torch import nn
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.params import ReaderData, Released, ScenesData
+from harness.artifacts.params import Embeddings, ReaderData, Released, ScenesData
+from harness.artifacts.provenance import Provenance
 from harness.artifacts.recipes import RandomRecipe, Recipe
-from harness.artifacts.tables import CURVE
+from harness.artifacts.tables import CURVE, EMBEDDINGS
 from harness.data import images
-from harness.models import checkpoint, released
+from harness.models import checkpoint, embeddings, released
 from harness.models.build import build, normaliser
 from harness.stages.place import Place, resolved
 from harness.training.engine import pretrain
@@ -26,7 +27,13 @@ LIBRARIES = ("torch", "timm", "lightly", "kornia", "numpy", "scikit-learn")
 
 def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), device: str = "cpu") -> None:
     """Make checkpoints/<model> and curves/<model>; training goes on where it was killed (its state lies in scratch)."""
-    weights, architecture = place.params.weights(model, place.profile), place.params.architecture(model, place.profile)
+    weights = place.params.weights(model, place.profile)
+    if isinstance(weights, Embeddings):
+        provenance = place.provenance(__name__, [weights])
+        store.write_arrays(place.path("checkpoints", model), EMBEDDINGS, embeddings.read(weights), provenance)
+        _write_curve(place, model, [], provenance)
+        return
+    architecture = place.params.architecture(model, place.profile)
     parameters: list[object] = [architecture, weights]
     code: tuple[str, ...] = ()
     curve: list[dict[str, float]] = []
@@ -46,6 +53,10 @@ def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), device: s
         network = objective.backbone()
     provenance = place.provenance(__name__, parameters, code=code, libraries=LIBRARIES)
     checkpoint.save(place.path("checkpoints", model), network, provenance, place.precision(model))
+    _write_curve(place, model, curve, provenance)
+
+
+def _write_curve(place: Place, model: str, curve: list[dict[str, float]], provenance: Provenance) -> None:
     rows = pd.DataFrame(curve, columns=list(CURVE.columns)).astype({name: c.dtype for name, c in CURVE.columns.items()})
     store.write_table(place.path("curves", model, ending=".json"), CURVE, rows, provenance)
 

@@ -299,6 +299,51 @@ def test_a_model_needs_a_family_to_be_a_reference() -> None:
     assert (error.field, error.seen) == ("models.mine.family", "none")
 
 
+def handed_on(**changes: Any) -> dict[str, Any]:
+    """The project's parameters with a model of embeddings."""
+    mine = {"architecture": None, "weights": {"embedded": {"features": "mine.npz", "sha256": "a" * 64}}} | changes
+    raw = changed("models.mine", mine)
+    raw["profiles"]["embedded"]["models"] = [*raw["profiles"]["embedded"]["models"], "mine"]
+    return raw
+
+
+def test_embeddings_stand_in_the_place_of_weights_and_have_no_network() -> None:
+    known = params.check(handed_on(), "params.yaml")
+    weights = known.weights("mine", "embedded")
+    assert isinstance(weights, params.Embeddings)
+    assert weights.path == Path("mine.npz")
+    with pytest.raises(InvalidInput, match=r"models.mine[\s\S]*embeddings[\s\S]*a model with a network"):
+        known.architecture("mine", "embedded")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "seen"),
+    [
+        ({"architecture": "vit"}, "models.mine.architecture", "vit"),
+        ({"weights": {"embedded": MAE}}, "models.mine.architecture", "null"),
+        ({"family": "je"}, "models.mine.family", "je"),
+        ({"weights": {"embedded": {"features": "mine.npz"}}}, "models.mine.weights.embedded.sha256", "nothing"),
+        (
+            {"weights": {"embedded": {"features": "mine.npz", "sha": "a" * 64}}},
+            "models.mine.weights.embedded.sha",
+            "sha",
+        ),
+    ],
+)
+def test_embeddings_that_say_what_only_networks_have_are_refused(changes: dict[str, Any], field: str, seen: str) -> None:
+    error = refusal(handed_on(**changes))
+    assert (error.field, seen in str(error.seen)) == (field, True)
+
+
+@pytest.mark.parametrize("field", ["finetuned", "sweep_models"])
+def test_embeddings_are_not_asked_for_where_a_network_is_needed(field: str) -> None:
+    raw = handed_on()
+    profile = raw["profiles"]["embedded"]
+    profile[field] = [*profile[field][:1], "mine"]
+    error = refusal(raw)
+    assert (error.field, error.seen) == (f"profiles.embedded.{field}", "mine")
+
+
 def test_a_model_with_weights_that_its_profile_does_not_name_is_refused() -> None:
     error = refusal(changed("models.mae_half", RAW["models"]["mae"]))
     assert error.field == "models.mae_half.weights.embedded"

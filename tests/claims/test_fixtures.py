@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import worlds
+import yaml
 
 from harness.artifacts import params as parameters
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.provenance import Provenance
-from harness.artifacts.tables import CKA, KNN, PATH, PROBE, SIMILARITY, SWEEP, TOKENS, TYPES, pack
+from harness.artifacts.tables import CKA, FINAL, KNN, PATH, PROBE, SIMILARITY, SWEEP, TOKENS, TYPES, pack
 from harness.evidence.claim import Reading
 from harness.evidence.resampling import BLOCKS, DRAWS
 
@@ -220,6 +221,28 @@ def test_a_model_that_is_no_reference_enters_no_claim_of_the_paper(fixtures, par
     before, after = (fixtures.panel_of(p, "embedded") for p in (params, more))
     assert (after.runs, after.untrained) == (before.runs, before.untrained)
     assert after.instrument.supervised == before.instrument.supervised
+
+
+def test_embeddings_are_held_against_others_by_what_is_handed_on(fixtures, tmp_path):
+    raw = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    raw["models"]["mine"] = {"architecture": None, "weights": {"embedded": {"features": "mine.npz", "sha256": "a" * 64}}}
+    raw["profiles"]["embedded"]["models"].append("mine")
+    params, reading = parameters.check(raw, "params.yaml"), Reading("embedded")
+    own = np.random.default_rng(0).uniform(1, 2, size=16)
+    sha = write(
+        tmp_path, "final", "mine/mae", FINAL, {"mutual": np.full(30, 0.5), "cross": own / 2, "self_a": own, "self_b": own}
+    )
+    final, mutual = (given(getattr(fixtures, name))(params, reading) for name in ("final", "final_mutual"))
+    assert final("mae", "mine").same_depth().value == pytest.approx(0.5)
+    assert (mutual("mine", "mae").same_depth().value, mutual("mine", "mae").same_depth().n) == (0.5, 30)
+    reading.bare = True
+    assert (len(final("mine", "mae").same_depth().draws), len(mutual("mine", "mae").same_depth().draws)) == (1, 1)
+    assert reading.artifacts == {"artifacts/embedded/final/mine/mae.safetensors": sha}
+    measures = dict.fromkeys(("cka", "deconfounded", "mutual", "cls", "gap")) | {"final": final, "final_mutual": mutual}
+    assert given(fixtures.measures)(params, reading, "mine", **measures) == {"final": final, "final_mutual": mutual}
+    for name in ("cka", "mutual", "cls"):
+        with pytest.raises(MissingArtifact, match="no blocks"):
+            given(getattr(fixtures, name))(params, reading)("mae", "mine")
 
 
 def test_families_come_from_the_parameters(fixtures, params):

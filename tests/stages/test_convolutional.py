@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import TINY
 
 from harness.__main__ import main
 from harness.artifacts import params, store
@@ -18,6 +17,7 @@ from harness.artifacts.tables import BANK, CKA, KNN, PROBE, SIMILARITY, TYPES, u
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.pair import Pair
 from harness.stages.place import Place
+from tests.stages.conftest import TINY
 
 WIDTHS = [8, 8, 16, 16, 16, 24, 32]
 

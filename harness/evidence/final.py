@@ -1,0 +1,69 @@
+"""Similarity of what two models hand on, as estimates: all that can be asked of embeddings, whose layers nobody has.
+
+Of a network it is the CLS token after the final norm, of one without CLS token the pooled maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.store import Arrays
+from harness.evidence.estimate import Estimate, FloatArray
+from harness.evidence.resampling import BLOCKS, DRAWS, SEED
+
+
+@dataclass(frozen=True, eq=False)
+class Final:
+    """One measure of two models' final features.
+
+    statistic: weights (resample, unit) to its value in each resample. images: digest of the image list; pairs on equal images
+    are paired. draws: of the bootstrap; one is enough where only values are asked for.
+    """
+
+    statistic: Callable[[FloatArray], FloatArray]
+    n: int
+    unit: str
+    images: str
+    draws: int = DRAWS
+
+    @classmethod
+    def cka(cls, arrays: Arrays, names: tuple[str, str]) -> Self:
+        """Debiased CKA over disjoint subsets of the images, from a FINAL artifact.
+
+        Raises InvalidInput when the features of a model do not vary over the images.
+        """
+        cross, self_a, self_b = (np.asarray(arrays[name], np.float64) for name in ("cross", "self_a", "self_b"))
+
+        def value(weights: FloatArray) -> FloatArray:
+            own_a, own_b = weights @ self_a, weights @ self_b
+            if not ((own_a > 0).all() and (own_b > 0).all()):
+                expected = "features that vary over the images"
+                title = f"CKA of what {names[0]} and {names[1]} hand on"
+                raise InvalidInput(title, field="self-HSIC", seen="not positive in every resample", expected=expected)
+            ratio: FloatArray = weights @ cross / np.sqrt(own_a * own_b)
+            return ratio
+
+        return cls(value, len(cross), "subsets", arrays.provenance.images)
+
+    @classmethod
+    def neighbours(cls, arrays: Arrays) -> Self:
+        """Share of the nearest neighbours that an image has in common in both, from a FINAL artifact."""
+        share = np.asarray(arrays["mutual"], np.float64)
+        return cls(lambda weights: weights @ share / len(share), len(share), "images", arrays.provenance.images)
+
+    def bare(self) -> Self:
+        """The same without draws."""
+        return replace(self, draws=1)
+
+    def same_depth(self, blocks: Sequence[int] = BLOCKS) -> Estimate:
+        """The similarity, which is of the networks' ends whatever the blocks."""
+        return Estimate.resample(self.statistic, self.n, seed=SEED, unit=self.unit, key=self.images, draws=self.draws)
+
+    def like(self, other: Self) -> Self:
+        """The same: every model hands something on."""
+        return self
