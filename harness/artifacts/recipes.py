@@ -98,6 +98,18 @@ class MaeRecipe(Recipe):
     decoder_heads: Count = 16
 
 
+class FcmaeRecipe(Recipe):
+    """FCMAE (Woo et al., 2023): regression of the normalised pixels of masked patches by a ConvNeXt V2.
+
+    patch: its side in pixels.
+    """
+
+    objective: Literal["fcmae"]
+    mask: Annotated[float, Field(gt=0, lt=1)] = 0.6
+    patch: Count = 32
+    decoder_width: Count = 512
+
+
 class SupervisedRecipe(Recipe):
     """Classification with labels: no method of the paper, the reference that says how much the images hold."""
 
@@ -146,5 +158,6 @@ class RandomRecipe(Strict):
 
 
 AnyRecipe = Annotated[
-    MocoV3Recipe | DinoRecipe | MsnRecipe | MaeRecipe | SupervisedRecipe | RandomRecipe, Field(discriminator="objective")
+    MocoV3Recipe | DinoRecipe | MsnRecipe | MaeRecipe | FcmaeRecipe | SupervisedRecipe | RandomRecipe,
+    Field(discriminator="objective"),
 ]

@@ -26,6 +26,7 @@ CURVE = Schema(
         # How pre-training went; no rows for weights that were not trained here.
         "epoch": Column("int64", ("row",), "epochs", 1),
         "loss": Column("float64", ("row",), "the objective's own loss, mean over the epoch"),
+        # Without a CLS token, of what is handed on of the last map, and of its mean.
         "knn_cls": Column("float64", ("row",), "20-NN accuracy of the final CLS token on held-back training images", 0, 1),
         "knn_gap": Column("float64", ("row",), "the same of the mean patch token", 0, 1),
     },

@@ -19,6 +19,7 @@ from harness.artifacts.tables import CURVE, EMBEDDINGS
 from harness.data import images
 from harness.models import checkpoint, embeddings, released
 from harness.models.build import build, normaliser
+from harness.models.layers import CONVOLUTIONAL
 from harness.stages.place import Place, resolved
 from harness.training.engine import pretrain
 
@@ -46,7 +47,9 @@ def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), device: s
         parameters.append(place.settings.data)
         code = (f"harness.training.{weights.objective}",)
         module = importlib.import_module(code[0])
-        network = build(architecture.name, seed=weights.seed, positions=module.POSITIONS, **architecture.options)
+        network = build(architecture.name, seed=weights.seed, **architecture.options)
+        if not isinstance(network, CONVOLUTIONAL):
+            network = build(architecture.name, seed=weights.seed, positions=module.POSITIONS, **architecture.options)
         data = place.settings.data
         objective = module.OBJECTIVE(network, weights, data.size, normaliser(data.mean, data.std))
         curve = _train(data, objective, weights, scratch / resolved(parameters)[:16], device)

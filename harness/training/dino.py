@@ -21,14 +21,14 @@ POSITIONS = "learned"
 class Dino(nn.Module):
     """The teacher sees the two global crops, the student all of them. The teacher is what the paper studies."""
 
-    def __init__(self, vit: nn.Module, recipe: DinoRecipe, size: int, normalise: nn.Module) -> None:
+    def __init__(self, network: nn.Module, recipe: DinoRecipe, size: int, normalise: nn.Module) -> None:
         super().__init__()
         self.recipe, self.normalise = recipe, normalise
-        self.student, self.teacher = vit, copy.deepcopy(vit)
+        self.student, self.teacher = network, copy.deepcopy(network)
         # Weight-normalised layers cannot be copied: build the head twice.
         self.student_head, self.teacher_head = (
             DINOProjectionHead(
-                vit.embed_dim,
+                network.num_features,
                 recipe.hidden,
                 recipe.bottleneck,
                 recipe.prototypes,

@@ -124,12 +124,16 @@ def _groups(objective: Objective, layer_decay: float) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def monitor(objective: Objective, images: Tensor, labels: Tensor, *, bank: int = 4096, queries: int = 1024) -> dict[str, float]:
-    """20-NN accuracy of the final CLS token and of the pooled patch tokens on held-back training images."""
-    vit = objective.backbone().eval()
+    """20-NN accuracy of the final CLS token and of the pooled patch tokens on held-back training images; of maps, of what is
+    handed on of them, and of their mean.
+    """
+    network = objective.backbone().eval()
     take = min(bank + queries, len(images))
-    tokens = torch.cat([vit.forward_features(objective.normalise(part.float() / 255)) for part in images[:take].split(512)])
+    final = torch.cat([network.forward_features(objective.normalise(part.float() / 255)) for part in images[:take].split(512)])
     split = take - min(queries, take // 5)
-    features: Mapping[str, Tensor] = {"knn_cls": tokens[:, 0], "knn_gap": tokens[:, 1:].mean(1)}
+    features: Mapping[str, Tensor] = {"knn_cls": final[:, 0], "knn_gap": final[:, 1:].mean(1)}
+    if final.ndim == 4:
+        features = {"knn_cls": network.forward_head(final, pre_logits=True), "knn_gap": final.mean((2, 3))}
     classes = int(labels.max()) + 1
     result = {}
     for name, x in features.items():

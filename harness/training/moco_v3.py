@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from lightly.models.modules import MoCoProjectionHead
 from lightly.models.utils import deactivate_requires_grad, update_momentum
+from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from harness.artifacts.recipes import MocoV3Recipe
@@ -30,29 +31,30 @@ def info_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
 class MocoV3(nn.Module):
     """The base encoder learns to predict the momentum encoder's embedding of the other view."""
 
-    def __init__(self, vit: nn.Module, recipe: MocoV3Recipe, size: int, normalise: nn.Module) -> None:
+    def __init__(self, network: nn.Module, recipe: MocoV3Recipe, size: int, normalise: nn.Module) -> None:
         super().__init__()
         self.recipe, self.normalise = recipe, normalise
-        self.vit = vit
-        # A frozen random patch embedding keeps ViT training stable (section 4.2 of MoCo-v3).
-        vit.patch_embed.requires_grad_(False)
-        self.projector = MoCoProjectionHead(vit.embed_dim, recipe.hidden, recipe.out, num_layers=3, batch_norm=True)
+        self.base = network
+        if isinstance(network, VisionTransformer):
+            # A frozen random patch embedding keeps ViT training stable (section 4.2 of MoCo-v3).
+            network.patch_embed.requires_grad_(False)
+        self.projector = MoCoProjectionHead(network.num_features, recipe.hidden, recipe.out, num_layers=3, batch_norm=True)
         self.predictor = MoCoProjectionHead(recipe.out, recipe.hidden, recipe.out, num_layers=2, batch_norm=True)
-        self.momentum_vit, self.momentum_projector = copy.deepcopy(vit), copy.deepcopy(self.projector)
-        deactivate_requires_grad(self.momentum_vit)
+        self.momentum_base, self.momentum_projector = copy.deepcopy(network), copy.deepcopy(self.projector)
+        deactivate_requires_grad(self.momentum_base)
         deactivate_requires_grad(self.momentum_projector)
         self.views = two_views(size, recipe.crop, recipe.photometric)
 
     def forward(self, images: Tensor, progress: Progress) -> Tensor:
         with torch.no_grad():
             momentum = cosine_schedule(progress.step, progress.total, self.recipe.momentum, 1.0)
-            update_momentum(self.vit, self.momentum_vit, momentum)
+            update_momentum(self.base, self.momentum_base, momentum)
             update_momentum(self.projector, self.momentum_projector, momentum)
             first, second = (self.normalise(view(images)) for view in self.views)
-            key1 = self.momentum_projector(self.momentum_vit(first))
-            key2 = self.momentum_projector(self.momentum_vit(second))
-        query1 = self.predictor(self.projector(self.vit(first)))
-        query2 = self.predictor(self.projector(self.vit(second)))
+            key1 = self.momentum_projector(self.momentum_base(first))
+            key2 = self.momentum_projector(self.momentum_base(second))
+        query1 = self.predictor(self.projector(self.base(first)))
+        query2 = self.predictor(self.projector(self.base(second)))
         return info_nce(query1, key2, self.recipe.temperature) + info_nce(query2, key1, self.recipe.temperature)
 
     def weight_decay(self, progress: Progress) -> float:
@@ -63,7 +65,7 @@ class MocoV3(nn.Module):
     def after_update(self, progress: Progress) -> None: ...
 
     def backbone(self) -> nn.Module:
-        return self.vit
+        return self.base
 
 
 OBJECTIVE = MocoV3

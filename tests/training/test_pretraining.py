@@ -7,7 +7,7 @@ from kornia.enhance import Normalize
 from harness.artifacts import recipes
 from harness.artifacts.errors import InvalidInput
 from harness.models.build import build
-from harness.training import dino, engine, mae, moco_v3, msn, supervised
+from harness.training import dino, engine, fcmae, mae, moco_v3, msn, supervised
 from harness.training.objective import Progress
 
 COMMON = {"seed": 0, "epochs": 4, "batch": 32, "base_lr": 4e-3, "weight_decay": 0.05, "warmup_epochs": 1, "crop": (0.4, 1.0)}
@@ -30,6 +30,11 @@ RECIPES = {
         mae.Mae,
         recipes.MaeRecipe(objective="mae", decoder_width=16, decoder_depth=1, decoder_heads=2, **COMMON),
     ),
+    "fcmae": (
+        fcmae,
+        fcmae.Fcmae,
+        recipes.FcmaeRecipe(objective="fcmae", mask=0.5, patch=4, decoder_width=16, **COMMON),
+    ),
     "supervised": (
         supervised,
         supervised.Supervised,
@@ -38,20 +43,25 @@ RECIPES = {
 }
 
 
+# The same objectives on a ResNet.
+RECIPES |= {f"{name}_conv": RECIPES[name] for name in ("moco_v3", "dino")}
+VIT = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2, "dynamic_img_size": True}
+RESNET = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "output_stride": 8}
+CONVNEXT = {"patch_size": 1, "depths": [1, 1, 1, 1], "dims": [8, 8, 8, 16], "output_stride": 8}
+
+
+def network_of(name: str) -> torch.nn.Module:
+    module, _, recipe = RECIPES[name]
+    if name == "fcmae":
+        return build("convnextv2_atto", seed=recipe.seed, **CONVNEXT)
+    if name.endswith("_conv"):
+        return build("resnet18", seed=recipe.seed, **RESNET)
+    return build("vit_tiny_patch16_224", seed=recipe.seed, positions=module.POSITIONS, **VIT)
+
+
 def objective_of(name: str):
-    module, kind, recipe = RECIPES[name]
-    vit = build(
-        "vit_tiny_patch16_224",
-        seed=recipe.seed,
-        positions=module.POSITIONS,
-        img_size=16,
-        patch_size=4,
-        embed_dim=16,
-        depth=2,
-        num_heads=2,
-        dynamic_img_size=True,
-    )
-    return kind(vit, recipe, 16, Normalize(torch.full((3,), 0.5), torch.full((3,), 0.25))), recipe
+    _, kind, recipe = RECIPES[name]
+    return kind(network_of(name), recipe, 16, Normalize(torch.full((3,), 0.5), torch.full((3,), 0.25))), recipe
 
 
 @pytest.fixture
@@ -188,7 +198,7 @@ def test_the_dino_heads_are_batch_normalised_where_the_recipe_says_so(wanted):
 @pytest.mark.parametrize("name", ["moco_v3", "dino"])
 def test_views_have_the_photometric_share_of_the_recipe(name):
     _, kind, recipe = RECIPES[name]
-    vit = objective_of("dino")[0].student if name == "dino" else objective_of("moco_v3")[0].vit
+    vit = objective_of("dino")[0].student if name == "dino" else objective_of("moco_v3")[0].base
     for share, steps in ((0.0, 2), (0.5, 6)):
         model = kind(vit, recipe.model_copy(update={"photometric": share}), 16, torch.nn.Identity())
         views = list(model.views if name == "moco_v3" else [*model.global_views, model.local_view])
@@ -197,8 +207,8 @@ def test_views_have_the_photometric_share_of_the_recipe(name):
 
 def test_positions_and_patch_embedding_are_trained_as_prescribed():
     fixed, _ = objective_of("moco_v3")
-    assert not fixed.vit.pos_embed.requires_grad
-    assert not fixed.vit.patch_embed.proj.weight.requires_grad
+    assert not fixed.base.pos_embed.requires_grad
+    assert not fixed.base.patch_embed.proj.weight.requires_grad
     masked, _ = objective_of("mae")
     assert not masked.vit.pos_embed.requires_grad
     assert masked.vit.patch_embed.proj.weight.requires_grad
