@@ -110,6 +110,17 @@ class FcmaeRecipe(Recipe):
     decoder_width: Count = 512
 
 
+class VicregRecipe(JointEmbeddingRecipe):
+    """VICReg (Bardes et al., 2022). invariance, variance, covariance: weights of its three terms."""
+
+    objective: Literal["vicreg"]
+    invariance: Positive = 25.0
+    variance: Positive = 25.0
+    covariance: Positive = 1.0
+    hidden: Count = 8192
+    out: Count = 8192
+
+
 class SupervisedRecipe(Recipe):
     """Classification with labels: no method of the paper, the reference that says how much the images hold."""
 
@@ -158,6 +169,6 @@ class RandomRecipe(Strict):
 
 
 AnyRecipe = Annotated[
-    MocoV3Recipe | DinoRecipe | MsnRecipe | MaeRecipe | FcmaeRecipe | SupervisedRecipe | RandomRecipe,
+    MocoV3Recipe | DinoRecipe | MsnRecipe | VicregRecipe | MaeRecipe | FcmaeRecipe | SupervisedRecipe | RandomRecipe,
     Field(discriminator="objective"),
 ]

@@ -33,7 +33,7 @@ def pretrain(
     layer_decay: float = 1.0,
     device: str = "cpu",
 ) -> list[dict[str, float]]:
-    """Train in place and return the curve: one row per monitored epoch (loss, learning rate, k-NN accuracy).
+    """Train in place, on the device, and return the curve: one row per monitored epoch (loss, k-NN accuracy).
 
     images: (n, 3, s, s) uint8. labels: (n,) int64, used by the k-NN monitor, and shown to an objective only where the
     recipe is labelled.
@@ -46,6 +46,7 @@ def pretrain(
         raise InvalidInput("params.yaml", field="batch", seen=recipe.batch, expected=f"at most the {len(images)} images")
     per_epoch = len(images) // recipe.batch
     total = per_epoch * recipe.epochs
+    objective.to(device)
     optimiser = torch.optim.AdamW(_groups(objective, layer_decay), lr=1.0, betas=recipe.betas)
     images, labels = images.to(device), labels.to(device)
     rows: list[dict[str, float]] = []

@@ -7,7 +7,7 @@ from kornia.enhance import Normalize
 from harness.artifacts import recipes
 from harness.artifacts.errors import InvalidInput
 from harness.models.build import build
-from harness.training import dino, engine, fcmae, mae, moco_v3, msn, supervised
+from harness.training import dino, engine, fcmae, mae, moco_v3, msn, supervised, vicreg
 from harness.training.objective import Progress
 
 COMMON = {"seed": 0, "epochs": 4, "batch": 32, "base_lr": 4e-3, "weight_decay": 0.05, "warmup_epochs": 1, "crop": (0.4, 1.0)}
@@ -30,6 +30,7 @@ RECIPES = {
         mae.Mae,
         recipes.MaeRecipe(objective="mae", decoder_width=16, decoder_depth=1, decoder_heads=2, **COMMON),
     ),
+    "vicreg": (vicreg, vicreg.Vicreg, recipes.VicregRecipe(objective="vicreg", hidden=32, out=16, **COMMON)),
     "fcmae": (
         fcmae,
         fcmae.Fcmae,
@@ -44,7 +45,7 @@ RECIPES = {
 
 
 # The same objectives on a ResNet.
-RECIPES |= {f"{name}_conv": RECIPES[name] for name in ("moco_v3", "dino")}
+RECIPES |= {f"{name}_conv": RECIPES[name] for name in ("moco_v3", "dino", "vicreg")}
 VIT = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2, "dynamic_img_size": True}
 RESNET = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "output_stride": 8}
 CONVNEXT = {"patch_size": 1, "depths": [1, 1, 1, 1], "dims": [8, 8, 8, 16], "output_stride": 8}

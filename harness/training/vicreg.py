@@ -1,0 +1,49 @@
+"""VICReg: two views are embedded alike while each feature varies and none repeats another (Bardes, Ponce and LeCun, 2022).
+
+No method of the paper: a joint embedding with neither negatives nor a teacher.
+"""
+
+from __future__ import annotations
+
+import torch
+from lightly.loss import VICRegLoss
+from lightly.models.modules.heads import VICRegProjectionHead
+from torch import Tensor, nn
+
+from harness.artifacts.recipes import VicregRecipe
+from harness.training.augment import two_views
+from harness.training.objective import Progress
+
+POSITIONS = "sincos"
+
+
+class Vicreg(nn.Module):
+    """One network sees both views, and gradients go through both."""
+
+    def __init__(self, network: nn.Module, recipe: VicregRecipe, size: int, normalise: nn.Module) -> None:
+        super().__init__()
+        self.recipe, self.normalise = recipe, normalise
+        self.network = network
+        self.projector = VICRegProjectionHead(network.num_features, recipe.hidden, recipe.out)
+        self.loss = VICRegLoss(recipe.invariance, recipe.variance, recipe.covariance)
+        self.views = two_views(size, recipe.crop, recipe.photometric)
+
+    def forward(self, images: Tensor, progress: Progress) -> Tensor:
+        with torch.no_grad():
+            both = torch.cat([self.normalise(view(images)) for view in self.views])
+        first, second = self.projector(self.network(both)).chunk(2)
+        loss: Tensor = self.loss(first, second)
+        return loss
+
+    def weight_decay(self, progress: Progress) -> float:
+        return self.recipe.weight_decay
+
+    def before_update(self, progress: Progress) -> None: ...
+
+    def after_update(self, progress: Progress) -> None: ...
+
+    def backbone(self) -> nn.Module:
+        return self.network
+
+
+OBJECTIVE = Vicreg
