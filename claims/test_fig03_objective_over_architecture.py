@@ -20,6 +20,8 @@ CNN = {"moco_v3": "moco_v3_resnet50", "dino": "dino_resnet50"}
 NAMES = {"moco_v3": "MoCo-v3", "dino": "DINO"}
 # The quarter of the distances that is nearest, and that is farthest.
 NEAR, FAR = (0, 1, 2), (9, 10, 11)
+# By how much a REC pair across architectures must be more alike, far apart, than one across objectives.
+APART = 0.05
 
 
 def _id(name: str, je: str) -> str:
@@ -70,12 +72,30 @@ def _rec_far(je: str) -> Callable[..., Any]:
         statement=f"With distance a REC CNN and a REC ViT stay alike, while {NAMES[je]} and MAE ViTs do not.",
         reading=f"CKA of block outputs at least 9 blocks apart: ConvNeXt-V2 (FCMAE) with MAE minus {NAMES[je]} with MAE, above "
         "the margin; and the former falls by less from at most 2 blocks apart to there",
-        margin=0.05,
+        margin=APART,
         asks="difference",
     )
     def test(cka: Pairs, margin: float) -> list[Decision]:
         own, other = ([_blocks(cka, a, "mae", distances) for distances in (NEAR, FAR)] for a in ("fcmae", je))
         return [exceeds(own[1] - other[1], margin), exceeds((own[1] - own[0]) - (other[1] - other[0]), 0.0)]
+
+    return test
+
+
+def _over(je: str) -> Callable[..., Any]:
+    near, far = _je(je), _rec_far(je)
+
+    @claim(
+        _id("obj-over-arch", je),
+        where="abstract, Fig. 3",
+        statement="Models trained with similar objectives learn similar features even across architectures "
+        f"({NAMES[je]}, and MAE with FCMAE).",
+        reading=f"both of {_id('arch-je', je)} and {_id('arch-rec-far', je)}, the former by the margin too",
+        margin=APART,
+        asks="difference",
+    )
+    def test(cka: Pairs, margin: float) -> list[Decision]:
+        return [*near(cka, margin), *far(cka, margin)]
 
     return test
 
@@ -86,6 +106,8 @@ test_rec_is_as_near_across_architectures = _rec_near("moco_v3")
 test_rec_is_as_near_across_architectures_as_dino = _rec_near("dino")
 test_rec_stays_alike_across_architectures = _rec_far("moco_v3")
 test_rec_stays_alike_across_architectures_unlike_dino = _rec_far("dino")
+test_the_objective_matters_more_than_the_architecture = _over("moco_v3")
+test_the_objective_of_dino_matters_more_than_the_architecture = _over("dino")
 
 test_je_is_alike_across_architectures_beyond_the_pixels = again(test_je_is_alike_across_architectures, "deconfounded")
 test_dino_is_alike_across_architectures_beyond_the_pixels = again(test_dino_is_alike_across_architectures, "deconfounded")
@@ -94,4 +116,8 @@ test_rec_is_as_near_across_as_dino_beyond_the_pixels = again(test_rec_is_as_near
 test_rec_stays_alike_beyond_the_pixels = again(test_rec_stays_alike_across_architectures, "deconfounded")
 test_rec_stays_alike_unlike_dino_beyond_the_pixels = again(
     test_rec_stays_alike_across_architectures_unlike_dino, "deconfounded"
+)
+test_the_objective_matters_more_beyond_the_pixels = again(test_the_objective_matters_more_than_the_architecture, "deconfounded")
+test_the_objective_of_dino_matters_more_beyond_the_pixels = again(
+    test_the_objective_of_dino_matters_more_than_the_architecture, "deconfounded"
 )

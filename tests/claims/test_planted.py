@@ -270,6 +270,7 @@ CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
     },
     "arch-je": {"S": lambda: renamed({"moco_v3_resnet50": "mae", "mae": "moco_v3_resnet50"}), "P": permuted},
     "arch-je-dino": {"S": lambda: renamed({"dino_resnet50": "mae", "mae": "dino_resnet50"}), "P": permuted},
+    **{f"obj-over-arch{suffix}": {"R": lambda: renamed({"fcmae": "random"}), "P": permuted} for suffix in ("", "-dino")},
     **{f"arch-rec-near{suffix}": {"R": lambda: renamed({"fcmae": "random"}), "P": permuted} for suffix in ("", "-dino")},
     **{f"arch-rec-far{suffix}": {"R": lambda: renamed({"fcmae": "random"}), "P": permuted} for suffix in ("", "-dino")},
     "msn-ft": {"R": lambda: renamed({"msn_ft": "random"}), "P": lambda: permuted(after=True)},
@@ -354,7 +355,7 @@ def test_a_planted_effect_is_supported_on_every_replicate_and_above_the_null_by_
     decision, reading = worlds.on_panel(TESTS[id], World())
     assert decision.state is State.SUPPORTED
     # Of MSN, and of CNNs, there is one run.
-    runs = 1 if BASES[id].startswith(("msn-", "arch-")) else 3
+    runs = 1 if BASES[id].startswith(("msn-", "arch-", "obj-")) else 3
     assert reading.runs == (runs if TESTS[id].claim.about == "methods" else None)
 
 
