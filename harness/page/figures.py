@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import combinations
 
@@ -19,7 +19,9 @@ from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.layout import of_type, types_of
 from harness.artifacts.params import FINETUNED
 from harness.artifacts.tables import CKA, CURVE, KNN, PATH, PIXELS, PROBE, SWEEP, TOKENS, unpack
+from harness.evidence.pair import Pair
 from harness.evidence.probes import MeasuredProbes, ProbeAccuracy, difference
+from harness.evidence.resampling import BLOCKS
 from harness.stages.place import Place
 
 # Okabe and Ito's colours, which the colour-blind tell apart, for methods in the order of the parameters.
@@ -55,6 +57,12 @@ def all_figures(place: Place) -> list[Shown]:
     for where, title, caption, draw in (
         ("Fig. 1", "CKA of all layers", "Layers by type, of each its blocks in order. One colour scale.", _maps),
         ("Fig. 2", "CKA at the same depth, by layer type", "Of the first run of each method.", _types),
+        (
+            "Fig. 3",
+            "CKA of block outputs across architectures, by distance in depth",
+            "Blocks so many twelfths of the depth apart. Dashed: vision transformers of a JE and a REC objective.",
+            _distances,
+        ),
         (
             "Fig. 4",
             "20-NN accuracy by block",
@@ -143,6 +151,30 @@ def _types(place: Place) -> tuple[Figure, str]:
     axes[0].set_ylabel("CKA")
     axes[-1].legend(fontsize=6)
     return figure, "; ".join(said)
+
+
+def _distances(place: Place) -> tuple[Figure, str]:
+    """For each network of another kind, how like each method's vision transformer it is, near and far."""
+    methods, known = _methods(place), {m: place.params.model(m) for m in place.settings.models}
+    kinds = {known[m].architecture for m in methods}
+    others = [m for m, entry in known.items() if entry.family in ("je", "rec") and entry.architecture not in kinds]
+    if not others:
+        raise _nothing(place, "cka", "no networks of other kinds than the references", "models")
+    figure = Figure(figsize=(2.9 * len(others), 2.7), layout="constrained")
+    axes, said = figure.subplots(1, len(others), squeeze=False, sharey=True)[0], []
+    across = [(a, b) for a, b in combinations(methods, 2) if known[a].family != known[b].family]
+    for axis, other in zip(axes, others, strict=True):
+        pairs = [((other, method), "-", colour, method) for method, colour in zip(methods, COLOURS, strict=False)]
+        pairs += [(pair, "--", GREY, "") for pair in across]
+        for (a, b), style, colour, label in pairs:
+            near = replace(Pair.from_arrays(_cka(place, a, b)[0]), draws=1)
+            values = [near.at_distances([d], ["block"]).value for d in BLOCKS]
+            axis.plot(values, style, color=colour, linewidth=1.6, label=label or f"{a}, {b}")
+            said.append(f"{a} and {b}: {values[0]:.2f} at one depth, {values[-1]:.2f} across it")
+        axis.set(title=other, xlabel="distance in blocks", ylim=(0, 1))
+        axis.legend(fontsize=6)
+    axes[0].set_ylabel("CKA")
+    return figure, "; ".join(dict.fromkeys(said))
 
 
 def _knn(place: Place) -> tuple[Figure, str]:
@@ -281,28 +313,31 @@ def _pairs(place: Place) -> list[tuple[str, str]]:
 
 def _styles(place: Place) -> Iterator[tuple[str, str, str, float]]:
     """Every model of the profile with its colour, line style and width: one colour a method, its first run the widest."""
-    methods = _methods(place)
-    others = [m for m in place.settings.models if place.params.model(m).family not in ("je", "rec", "random")]
-    colours = dict(zip([*methods, *others], COLOURS, strict=False))
-    for model in place.settings.models:
-        entry = place.params.model(model)
+    known = {model: place.params.model(model) for model in place.settings.models}
+    firsts = [m for m, entry in known.items() if entry.family != "random" and entry.replicate_of is None]
+    order = sorted(firsts, key=lambda m: m not in _methods(place))
+    for model, entry in known.items():
         if entry.family == "random":
             yield model, GREY, "--", 1.2
         else:
-            first = entry.replicate_of is None
-            yield model, colours.get(entry.replicate_of or model, GREY), "-", 1.8 if first else 0.7
+            again, i = divmod(order.index(entry.replicate_of or model), len(COLOURS))
+            yield model, COLOURS[i], "-." if again else "-", 1.8 if entry.replicate_of is None else 0.7
 
 
 def _matrix(place: Place, a: str, b: str) -> tuple[NDArray[np.float64], list[str]]:
     """CKA of all layers of both, type by type and of each its blocks, a's in the rows; and the types."""
+    arrays, turn = _cka(place, a, b)
+    orders = [_by_type(unpack(arrays[name])) for name in ("layers_a", "layers_b")]
+    matrix = np.array(arrays["cka"], np.float64)[np.ix_(*orders)]
+    return (matrix.T if turn else matrix), unpack(arrays["types"])
+
+
+def _cka(place: Place, a: str, b: str) -> tuple[store.Arrays, bool]:
+    """The two models' CKA, and whether b is its first."""
     for one, other, turn in ((a, b, False), (b, a, True)):
         path = place.path("cka", one, other)
         if path.is_file():
-            arrays = store.read_arrays(path, CKA)
-            matrix = np.array(arrays["cka"], np.float64)
-            orders = [_by_type(unpack(arrays[name])) for name in ("layers_a", "layers_b")]
-            matrix = matrix[np.ix_(*orders)]
-            return (matrix.T if turn else matrix), unpack(arrays["types"])
+            return store.read_arrays(path, CKA), turn
     raise MissingArtifact(place.path("cka", a, b), f"CKA of {a} and {b}", next_step="run dvc repro")
 
 

@@ -17,7 +17,7 @@ from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.layout import Layout
 from harness.artifacts.params import Embeddings, ProbeParams
-from harness.artifacts.tables import BANK, PROBE, pack
+from harness.artifacts.tables import BANK, PROBE, TOKENS, pack
 from harness.data import images
 from harness.models import checkpoint
 from harness.models.build import build, normalisation, normaliser
@@ -114,24 +114,22 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
 def feature_sets(layout: Layout, depths: tuple[int, ...], projections: int) -> list[FeatureSet]:
     """The final CLS token alone, with each block's, with all blocks', deeper probes on it, and the mean patch token; and random
     projections of all blocks' to the width of the last, which have what is in the other blocks but no more dimensions.
-    A network without a CLS token is probed by its pooled maps, embeddings as they are and by deeper probes.
+    A network without a CLS token is probed by its pooled maps, and by linear probes alone: the paper probes CLS tokens.
+    Embeddings are probed as they are, since they have no blocks.
 
     "final+11" joins the final token of twelve blocks with what it was before the final norm: as many features, none new.
     """
     token, *others = layout.tokens
-    final = len(layout.widths) - 1
-    deeper = [FeatureSet(f"depth{d}", token, (final,), d) for d in depths]
-    if not final:
-        return [FeatureSet("final", token, (final,)), *deeper]
-    all_blocks = (*range(final - 1), final)
-    return [
-        FeatureSet("final", token, (final,)),
-        *(FeatureSet(f"final+{i}", token, (i, final)) for i in range(final)),
-        FeatureSet("all", token, all_blocks),
-        *deeper,
-        *(FeatureSet(other, other, (final,)) for other in others),
-        *(FeatureSet(f"projected{i}", token, all_blocks, projection=i) for i in range(projections)),
-    ]
+    last = len(layout.widths) - 1
+    all_blocks = (*range(last - 1), last)
+    final = FeatureSet("final", token, (last,))
+    joined = [FeatureSet(f"final+{i}", token, (i, last)) for i in range(last)] + [FeatureSet("all", token, all_blocks)]
+    deeper = [FeatureSet(f"depth{d}", token, (last,), d) for d in depths]
+    pooled = [FeatureSet(other, other, (last,)) for other in others]
+    projected = [FeatureSet(f"projected{i}", token, all_blocks, projection=i) for i in range(projections)]
+    if token != TOKENS[0]:
+        return [final, *joined]
+    return [final, *joined, *deeper, *pooled, *projected] if last else [final, *deeper]
 
 
 def _row(

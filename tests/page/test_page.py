@@ -72,10 +72,10 @@ def test_it_needs_nothing_else_and_is_small(html: str) -> None:
 def test_every_figure_is_drawn_and_says_its_numbers(html: str, place: Place) -> None:
     parsed = Parsed(html)
     labels = [svg["aria-label"] or "" for svg in parsed.of("svg")]
-    assert len(parsed.of("figure")) == len(parsed.of("figcaption")) == 8
+    assert len(parsed.of("figure")) == len(parsed.of("figcaption")) == 9
     # Of fine-tuning, where there is any.
     absent = [p for p in parsed.of("p") if p.get("class") == "missing"]
-    assert (len(labels), len(absent)) == ((8, 0) if place.settings.finetuned else (6, 2))
+    assert (len(labels), len(absent)) == ((9, 0) if place.settings.finetuned else (7, 2))
     assert all(svg["role"] == "img" for svg in parsed.of("svg"))
     assert all(re.search(r"\d", label) for label in labels)
     # Text takes the page's colour, dark or light.

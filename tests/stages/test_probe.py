@@ -63,8 +63,13 @@ def test_feature_sets_are_the_layers_that_their_names_say() -> None:
 
 def test_a_network_without_a_cls_token_is_probed_by_its_pooled_maps() -> None:
     sets = {s.name: s for s in probe.feature_sets(Layout(("gap",), (8, 16, 16)), (2,), 1)}
-    assert list(sets) == ["final", "final+0", "final+1", "all", "depth2", "projected0"]
+    assert list(sets) == ["final", "final+0", "final+1", "all"]
     assert {s.token for s in sets.values()} == {"gap"}
+
+
+def test_embeddings_are_probed_as_they_are() -> None:
+    sets = probe.feature_sets(Layout(("cls",), (16,)), (2, 3), 1)
+    assert [(s.name, s.layers, s.depth) for s in sets] == [("final", (0,), 1), ("depth2", (0,), 2), ("depth3", (0,), 3)]
 
 
 def test_labels_are_coded_by_what_came_before(measured: store.Arrays) -> None:
