@@ -158,7 +158,7 @@ def _distances(place: Place) -> tuple[Figure, str]:
     methods, known = _methods(place), {m: place.params.model(m) for m in place.settings.models}
     kinds = {known[m].architecture for m in methods}
     others = [m for m, entry in known.items() if entry.family in ("je", "rec") and entry.architecture not in kinds]
-    if not others:
+    if not (methods and others):
         raise _nothing(place, "cka", "no networks of other kinds than the references", "models")
     figure = Figure(figsize=(2.9 * len(others), 2.7), layout="constrained")
     axes, said = figure.subplots(1, len(others), squeeze=False, sharey=True)[0], []

@@ -354,12 +354,12 @@ def arch(je: str) -> dict[str, Callable[[Callable[[str, str], Any], bool], list[
         falls = [apart(p, 9, 11) - apart(p, 0, 2) for p in (own, other)]
         return [("exceeds", apart(own, 9, 11) - apart(other, 9, 11), 0.05), ("exceeds", falls[0] - falls[1], 0.0)]
 
-    def across(m: Callable[[str, str], Any], margin: float) -> list[Told]:
-        return [("exceeds", apart(m(f"{je}_resnet50", je), d, d) - apart(m(je, "mae"), d, d), margin) for d in range(12)]
+    def across(m: Callable[[str, str], Any]) -> list[Told]:
+        return [("exceeds", apart(m(f"{je}_resnet50", je), d, d) - apart(m(je, "mae"), d, d), 0.0) for d in range(12)]
 
     return {
-        f"arch-je{suffix}": lambda m, _: across(m, 0.0),
-        f"obj-over-arch{suffix}": lambda m, _: [*across(m, 0.05), *far(m)],
+        f"arch-je{suffix}": lambda m, _: across(m),
+        f"obj-over-arch{suffix}": lambda m, _: [*across(m), *far(m)],
         f"arch-rec-near{suffix}": lambda m, _: [
             ("exceeds", apart(m("fcmae", "mae"), 0, 2) - apart(m(je, "mae"), 0, 2) / 2, 0.0),
             ("exceeds", apart(m(je, "mae"), 0, 2) - apart(m("fcmae", "mae"), 0, 2) / 2, 0.0),

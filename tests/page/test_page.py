@@ -121,7 +121,7 @@ def test_a_page_of_half_the_artifacts_opens_and_says_what_is_missing(
     parsed = Parsed(Path("artifacts/embedded/index.html").read_text())
     assert len(parsed.of("svg")) == 2
     text = "".join(parsed.text)
-    assert text.count("next: ") == 7
+    assert text.count("next: ") == 8
     assert "pytest claims --verdicts artifacts/verdicts.json" in text
     assert "run dvc repro" in text
 
