@@ -171,7 +171,7 @@ def _distances(place: Place) -> tuple[Figure, str]:
             values = [near.at_distances([d], ["block"]).value for d in BLOCKS]
             axis.plot(values, style, color=colour, linewidth=1.6, label=label or f"{a}, {b}")
             said.append(f"{a} and {b}: {values[0]:.2f} at one depth, {values[-1]:.2f} across it")
-        axis.set(title=other, xlabel="distance in blocks", ylim=(0, 1))
+        axis.set(title=other, xlabel="distance in blocks", xticks=BLOCKS[::3], ylim=(0, 1))
         axis.legend(fontsize=6)
     axes[0].set_ylabel("CKA")
     return figure, "; ".join(dict.fromkeys(said))
@@ -196,7 +196,7 @@ def _knn(place: Place) -> tuple[Figure, str]:
         axis.annotate("raw pixels", (0, level), fontsize=6, va="bottom")
         axis.set(title=f"{token.upper()} features", xlabel="share of the depth", ylim=(0, 100))
     axes[0].set_ylabel("top-1 %")
-    axes[1].legend(fontsize=6)
+    axes[1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
     return figure, "; ".join(said)
 
 
@@ -292,7 +292,7 @@ def _curves(place: Place) -> tuple[Figure, str]:
             place.path("curves", ending=""), "nothing was trained here", next_step="released weights have none"
         )
     axis.set(xlabel="epoch", ylabel="top-1 %")
-    axis.legend(fontsize=6)
+    axis.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
     return figure, "; ".join(said)
 
 
