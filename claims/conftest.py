@@ -282,12 +282,17 @@ def panel_of(params: Params, source: str) -> Panel:
     }
     supervised = [model for model in there if params.model(model).family == "supervised"]
     anchors = params.of(source).anchors
-    instrument = Instrument(measures, accuracy_of(params, reading), runs, untrained, supervised, anchors)
     further = {
         name: params.replicates(name, source)
         for name, entry in params.models.items()
         if name in there and entry.family in ("je", "rec") and name not in params.references and entry.replicate_of is None
     }
+    # What an architecture alone gives is not what training taught.
+    kind = {model: params.model(model).architecture for model in there}
+    raw = [model for model in there if params.model(model).family == "random"]
+    others = [run for known in further.values() for run in known if kind[run] not in {kind[model] for model in untrained}]
+    own_kind = {run: [model for model in raw if kind[model] == kind[run]] for run in others}
+    instrument = Instrument(measures, accuracy_of(params, reading), runs, untrained, supervised, anchors, own_kind)
     return Panel(instrument, further)
 
 

@@ -24,6 +24,7 @@ class Instrument:
 
     measures: by the name of the fixture that gives them to claims. runs: the pre-training runs of each method, by its name.
     untrained, supervised: networks without and with labels. anchors: 20-NN accuracy of final CLS tokens as others published it.
+    own_kind: of models of another architecture than `untrained`, the untrained networks of theirs, if there are any.
     All take and give the models' own names.
     """
 
@@ -33,6 +34,7 @@ class Instrument:
     untrained: Sequence[str]
     supervised: Sequence[str]
     anchors: Mapping[str, float] = field(default_factory=dict)
+    own_kind: Mapping[str, Sequence[str]] = field(default_factory=dict)
     _ranges: dict[tuple[str, tuple[int, ...]], Estimate] = field(default_factory=dict, repr=False)
     _gains: dict[str, Estimate] = field(default_factory=dict, repr=False)
 
@@ -64,6 +66,9 @@ class Instrument:
         """What the models and the labels teach, in words, and whether that is too little to speak of methods."""
         if not self.untrained:
             return "20-NN: no untrained network to compare with", True
+        alone = [model for model in models if not self.own_kind.get(model, self.untrained)]
+        if alone:
+            return f"20-NN: no untrained network of the architecture of {', '.join(alone)}", True
         gains = {model: self._gain(model) for model in models}
         words = [f"{model} {gain.value:+.1f}" for model, gain in gains.items()]
         taught = {model: self.knn(model).probe() for model in self.supervised}
@@ -81,7 +86,8 @@ class Instrument:
 
     def _gain(self, model: str) -> Estimate:
         if model not in self._gains:
-            self._gains[model] = _best(self.knn(model)) - max((_best(self.knn(u)) for u in self.untrained), key=_value)
+            untrained = self.own_kind.get(model, self.untrained)
+            self._gains[model] = _best(self.knn(model)) - max((_best(self.knn(u)) for u in untrained), key=_value)
         return self._gains[model]
 
 

@@ -209,6 +209,8 @@ def test_the_panel_has_every_method_and_its_runs(fixtures, params):
     assert panel.runs["mae"] == [*params.replicates("mae", "embedded"), "mae_again"]
     assert panel.untrained == worlds.UNTRAINED
     assert panel.instrument.supervised == ["supervised"]
+    kinds = {"moco_v3_resnet50": "resnet50", "dino_resnet50": "resnet50", "fcmae": "convnextv2"}
+    assert panel.instrument.own_kind == {model: [f"random_{kind}"] for model, kind in kinds.items()}
     assert given(fixtures.rec)(more) == ["mae"]
 
 

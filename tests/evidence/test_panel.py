@@ -277,6 +277,24 @@ def test_what_others_published_of_the_weights_must_be_met(published: float, stat
     assert f"dino 40.0 % where {published:g} % is published" in reading.instrument
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "own", "state", "said"),
+    [
+        (33.0, ["conv"], State.SUPPORTED, "dino +7.0"),
+        (37.0, ["conv"], State.UNCALIBRATED, "dino +3.0"),
+        (33.0, [], State.UNCALIBRATED, "no untrained network of the architecture of dino"),
+    ],
+)
+def test_what_training_taught_is_what_an_untrained_network_of_the_kind_does_not_have(
+    accuracy: float, own: list[str], state: State, said: str
+) -> None:
+    panel = panel_of(accuracies={"conv": accuracy})
+    other = replace(panel, instrument=replace(panel.instrument, own_kind={"dino": own}))
+    decision, reading = decide(other, gap({}))
+    assert decision.state is state
+    assert said in reading.instrument
+
+
 def test_a_profile_without_untrained_networks_is_uncalibrated() -> None:
     assert decide(panel_of(untrained=()), gap({}))[0].state is State.UNCALIBRATED
 
