@@ -16,18 +16,26 @@ from harness.artifacts.errors import BadEnvironment
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace path by content: temporary file in the same folder, fsync, rename. A crash leaves the old file whole.
+    """Replace path by content, as `written` does. Raises BadEnvironment."""
+    with written(path, len(content)) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def written(path: Path, size: int) -> Iterator[BinaryIO]:
+    """A file to write `size` bytes into, which replaces path when the context ends: temporary file in the same folder, fsync,
+    rename. An error or a crash leaves the old file whole.
 
     The temporary file is .<name>.<process>.<random>.tmp; the next writer of path removes it if that process is no longer alive.
     Raises BadEnvironment.
     """
-    with environment(path, len(content)):
+    with environment(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix(path), suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(content)
+                yield file
                 publish(file, Path(name), path)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):

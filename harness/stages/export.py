@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,27 +24,20 @@ def run(place: Place, *, say: Callable[[str], None] = print) -> None:
     for split, count in (("train", size.bank), ("validation", size.queries)):
         path = Path("images", place.profile, f"{split}.npy")
         shape = (count, place.settings.data.size, place.settings.data.size, 3)
-        with files.environment(path, int(np.prod(shape, dtype=np.int64))):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            files.sweep(path)
-            known = _write(path, images.load(place.settings.data, split, count, size.seed), shape, size.batch)
-            np.save(path.with_name(f"{split}_image.npy"), known)
+        known = _write(path, images.load(place.settings.data, split, count, size.seed), shape, size.batch)
+        with files.written(path.with_name(f"{split}_image.npy"), known.nbytes) as file:
+            np.save(file, known)
         say(f"{path}: {count} images")
 
 
 def _write(path: Path, source: images.Images, shape: tuple[int, ...], batch: int) -> np.ndarray:
     """Write the pixels, a batch in memory at a time; their hashes."""
     known = []
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=files.prefix(path), suffix=".tmp")
     bar = tqdm(total=shape[0], unit="image", desc=path.stem, disable=not sys.stderr.isatty())
-    try:
-        with bar, os.fdopen(handle, "wb") as file:
-            npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            for pixels in source.batches(batch):
-                file.write(np.ascontiguousarray(pixels).tobytes())
-                known.append(images.hashes(pixels))
-                bar.update(len(pixels))
-            files.publish(file, Path(name), path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with bar, files.written(path, int(np.prod(shape, dtype=np.int64))) as file:
+        npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for pixels in source.batches(batch):
+            file.write(np.ascontiguousarray(pixels).tobytes())
+            known.append(images.hashes(pixels))
+            bar.update(len(pixels))
     return np.concatenate(known)
