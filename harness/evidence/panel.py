@@ -1,7 +1,8 @@
 """On which pre-training runs a claim about methods is decided, and what it must be more than.
 
 A claim names methods. Each time it is decided, runs of theirs play these roles; so one function decides on every replicate, and
-on impostors: runs of one method in all roles, whose differences say what no method is the cause of.
+on impostors: runs of one method in all roles, whose differences say what no method is the cause of. What impostors show is a
+bar for SUPPORTED alone: REFUTED is read against the claim's own margin.
 """
 
 from __future__ import annotations
@@ -70,16 +71,20 @@ class Panel:
         reading.instrument = "; ".join(found)
         if blind:
             return undecided(State.UNCALIBRATED, reading.instrument)
-        margin, raised = stated.margin, ""
-        if stated.asks == "difference" and margin is not None:
-            null = self._null(run, roles, margin)
-            if null is None and margin == 0:
-                return undecided(State.UNCALIBRATED, "direction alone, and no replicates to say what one method differs by")
-            if null is not None and null[0] >= 0:
-                margin += null[0]
-                raised = f"margin raised from {stated.margin:.4g} to {margin:.4g}, which {null[1]} give in all roles"
-        decisions = [run(cast, margin) for cast in casts]
-        return _enough(agreed(decisions, raised))
+        own = [run(cast, stated.margin) for cast in casts]
+        if stated.asks != "difference" or stated.margin is None:
+            return _enough(agreed(own))
+        null = self._null(run, roles, stated.margin)
+        if null is None and stated.margin == 0:
+            return undecided(State.UNCALIBRATED, "direction alone, and no replicates to say what one method differs by")
+        if null is None or null[0] < 0:
+            return _enough(agreed(own))
+        raised = stated.margin + null[0]
+        note = f"margin for SUPPORTED raised from {stated.margin:.4g} to {raised:.4g}, which {null[1]} give in all roles"
+        if all(decision.state is State.REFUTED for decision in own):
+            return _enough(agreed(own, note))
+        bar = f"no more than runs of one method give, {raised:.4g} for {null[1]}"
+        return _enough(agreed([_barred(part, run(cast, raised), bar) for part, cast in zip(own, casts, strict=True)], note))
 
     def _replicates(self, roles: Sequence[str]) -> list[Cast]:
         """Run i of every method in its own role, for as many i as all of them have."""
@@ -170,6 +175,18 @@ def agreed(decisions: Sequence[Decision], note: str = "") -> Decision:
     if len(decisions) > 1:
         reasons = [f"run {i} {part.state}: {part.reason}" for i, part in enumerate(decisions, start=1)]
     return replace(median, state=state, reason="; ".join(([note] if note else []) + reasons))
+
+
+def _barred(own: Decision, raised: Decision, bar: str) -> Decision:
+    """One run's decision, whose SUPPORTED is read against the raised margin and whose REFUTED against the claim's own.
+
+    own, raised: the decisions at the two margins. bar: the reason where only the raised margin was missed.
+    """
+    if own.state in NO_NUMBER or raised.state is State.SUPPORTED:
+        return own if own.state in NO_NUMBER else raised
+    if own.state is State.SUPPORTED:
+        return replace(raised, state=State.INCONCLUSIVE, reason=f"{bar}: {raised.reason}")
+    return replace(raised, state=own.state, reason=own.reason)
 
 
 def _enough(decision: Decision) -> Decision:

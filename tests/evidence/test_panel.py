@@ -11,7 +11,7 @@ import pytest
 from harness.artifacts.errors import MissingArtifact
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.claim import Claim, Reading
-from harness.evidence.decide import Decision, State, exceeds
+from harness.evidence.decide import Decision, State, all_of, exceeds
 from harness.evidence.estimate import Estimate
 from harness.evidence.instrument import Instrument
 from harness.evidence.panel import Panel, agreed
@@ -127,10 +127,52 @@ def test_what_replicates_of_one_method_show_in_all_roles_is_the_margin() -> None
     decision, _ = decide(panel_of(), gap({}, null=0.25))
     assert decision.state is State.SUPPORTED
     assert decision.margin == pytest.approx(0.25)
-    assert "margin raised from 0.1 to 0.25, which runs of" in decision.reason
-    assert decide(panel_of(), gap({}, null=0.35))[0].state is State.REFUTED
+    assert "margin for SUPPORTED raised from 0.1 to 0.25, which runs of" in decision.reason
     # Below the margin it changes nothing.
     assert decide(panel_of(), gap({}, null=0.09))[0].margin == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("value", "state", "margin"),
+    [
+        # The raised margin is 0.35, the claim's own 0.1.
+        (0.5, State.SUPPORTED, 0.35),
+        (0.3, State.INCONCLUSIVE, 0.35),
+        (0.35, State.INCONCLUSIVE, 0.35),
+        (0.1, State.INCONCLUSIVE, 0.35),
+        (0.0, State.REFUTED, 0.1),
+    ],
+)
+def test_the_raised_margin_is_a_bar_for_support_alone(value: float, state: State, margin: float) -> None:
+    values = dict.fromkeys(RUNS["mae"], value)
+    decision, _ = decide(panel_of(), gap(values, null=0.35))
+    assert (decision.state, decision.margin) == (state, pytest.approx(margin))
+    # What the claim's own margin would support says what it is not more than.
+    assert ("no more than runs of one method give, 0.35 for runs of" in decision.reason) is (value in (0.3, 0.35))
+
+
+def test_one_run_below_the_raised_margin_is_enough_to_withhold_support() -> None:
+    decision, _ = decide(panel_of(), gap({"mae": 0.5, "mae_1": 0.5, "mae_2": 0.3}, null=0.35))
+    assert decision.state is State.INCONCLUSIVE
+    assert "run 1 SUPPORTED" in decision.reason
+    assert "run 3 INCONCLUSIVE: no more than runs of one method give" in decision.reason
+
+
+def test_runs_between_the_margins_and_below_both_refute_nothing() -> None:
+    decision, _ = decide(panel_of(), gap({"mae": 0.0, "mae_1": 0.3, "mae_2": 0.0}, null=0.35))
+    assert decision.state is State.INCONCLUSIVE
+    assert [f"run {i} {state}" in decision.reason for i, state in ((1, "REFUTED"), (2, "INCONCLUSIVE"), (3, "REFUTED"))]
+
+
+def test_a_part_that_is_refuted_by_itself_refutes_whatever_raised_the_margin() -> None:
+    """A rule of two parts, of which one has a margin of its own that runs of one method do not raise."""
+
+    def rule(cast: Mapping[str, str], margin: float) -> Decision:
+        one = len({METHOD.get(name, name) for name in cast.values()}) == 1
+        return all_of([exceeds(measured(0.35 if one else 0.3), margin), exceeds(measured(0.35 if one else -0.2), 0.0)])
+
+    decision, _ = decide(panel_of(), rule)
+    assert (decision.state, decision.margin, decision.estimate) == (State.REFUTED, 0.0, pytest.approx(-0.2))
 
 
 def test_the_null_is_the_largest_over_methods_and_orders() -> None:
