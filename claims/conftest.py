@@ -386,11 +386,11 @@ def open_model(params: Params, reading: Reading, schema: Schema, folder: str, ro
 def open_pair(params: Params, reading: Reading, schema: Schema, a: str, b: str) -> tuple[Path, tuple[str, str], bool, Arrays]:
     """Put down the artifact of the models that play two roles; where it lies, their names, whether the second one is its first.
 
-    A pair's artifacts lie in a folder by the name of their kind.
+    Of a pair the artifact of the one holds its comparison with the other, in the folder by the name of their kind.
     """
     names = (reading.player(a), reading.player(b))
     path, transposed = find(ROOT, params, reading.source, schema.kind, *names)
-    arrays = note(reading, path, schema)
+    arrays = note(reading, path, schema, of=names[0] if transposed else names[1])
     for model, blocks in zip(names[::-1] if transposed else names, blocks_of(arrays), strict=False):
         reading.depth(model, blocks)
     return path, names, transposed, arrays
@@ -416,17 +416,23 @@ def find(root: Path, params: Params, source: str, kind: str, a: str, b: str) -> 
     given = [model for model in (a, b) if params.model(model).architecture is None]
     if given and kind in (CKA.kind, SIMILARITY.kind):
         raise without_blocks(folder / given[0])
-    for path, transposed in ((folder / a / f"{b}.safetensors", False), (folder / b / f"{a}.safetensors", True)):
-        if path.is_file():
-            return path, transposed
-    raise MissingArtifact(folder / a / f"{b}.safetensors", f"nor is there {b}/{a}", next_step="run dvc repro")
+    for model, other, transposed in ((a, b, False), (b, a, True)):
+        if other in params.compared(model, source):
+            return folder / f"{model}.safetensors", transposed
+    references = ", ".join(params.of(source).references)
+    raise MissingArtifact(
+        folder / f"{a}.safetensors", f"neither {a} nor {b} is among {references}", next_step="add a reference"
+    )
 
 
-def note(reading: Reading, path: Path, schema: Schema) -> Arrays:
-    """Open an artifact of the source's profile and put it down as read."""
+def note(reading: Reading, path: Path, schema: Schema, *, of: str | None = None) -> Arrays:
+    """Open an artifact of the source's profile and put it down as read; of a model's comparisons the one with a reference.
+
+    Raises MissingArtifact where it has no such comparison.
+    """
     arrays = _read(path, schema.kind)
     noted(reading, path, arrays)
-    return arrays
+    return arrays if of is None else arrays.of(of)
 
 
 def noted(reading: Reading, path: Path, found: Arrays | Table) -> None:
@@ -437,13 +443,14 @@ def noted(reading: Reading, path: Path, found: Arrays | Table) -> None:
     reading.note(path.relative_to(ROOT), found.sha256)
 
 
+_PAIRED = {schema.kind for schema in (AGREE, CKA, FINAL, SIMILARITY)}
 _SCHEMAS = {schema.kind: schema for schema in (AGREE, CKA, FINAL, SIMILARITY, KNN, PROBE, SWEEP)}
 
 
-# As many as the embedded profile has: each is a fraction of a megabyte, and the null by roles comes back to all of them.
-@lru_cache(maxsize=512)
+# As many as the embedded profile has: each is mapped, not loaded, and the null by roles comes back to all of them.
+@lru_cache(maxsize=256)
 def _read(path: Path, kind: str) -> Arrays:
-    return store.read_arrays(path, _SCHEMAS[kind])
+    return (store.read_pairs if kind in _PAIRED else store.read_arrays)(path, _SCHEMAS[kind])
 
 
 @lru_cache(maxsize=16)
@@ -454,14 +461,16 @@ def _table(path: Path) -> Table:
 # A pair keeps its draws (16 MB), which every claim about it shares.
 @lru_cache(maxsize=12)
 def _pair(path: Path, names: tuple[str, str], transposed: bool, adjusted: bool) -> Pair:
-    pair = Pair.from_arrays(_read(path, CKA.kind), names=names, transposed=transposed)
+    arrays = _read(path, CKA.kind).of(names[0] if transposed else names[1])
+    pair = Pair.from_arrays(arrays, names=names, transposed=transposed)
     return pair.deconfounded() if adjusted else pair
 
 
 # Without draws it is small, and the null by roles asks for many.
 @lru_cache(maxsize=256)
 def _bare_pair(path: Path, names: tuple[str, str], transposed: bool, adjusted: bool) -> Pair:
-    pair = Pair.from_arrays(_read(path, CKA.kind), names=names, transposed=transposed)
+    arrays = _read(path, CKA.kind).of(names[0] if transposed else names[1])
+    pair = Pair.from_arrays(arrays, names=names, transposed=transposed)
     return replace(pair.deconfounded() if adjusted else pair, draws=1)
 
 

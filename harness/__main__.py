@@ -20,6 +20,8 @@ STAGES = {
     "extract": ("harness.stages.extract", "run", ("model",)),
     "references": ("harness.stages.references", "run", ("kind",)),
     "compare": ("harness.stages.compare", "run", ("model",)),
+    "drift": ("harness.stages.drift", "run", ("model",)),
+    "line": ("harness.stages.line", "run", ("model",)),
     "knn": ("harness.stages.knn", "run", ("model",)),
     "probe": ("harness.stages.probe", "run", ("model",)),
     "agree": ("harness.stages.agree", "run", ("model",)),
@@ -34,7 +36,7 @@ COMMANDS = {
     "page": ("harness.page.page", "run", ("verdicts",)),
 }
 # Stages without torch have no device.
-_TORCHLESS = ("agree", "check", "compare", "images", "page", "references", "report")
+_TORCHLESS = ("agree", "check", "compare", "drift", "images", "page", "references", "report")
 
 
 def main(arguments: list[str] | None = None) -> int:

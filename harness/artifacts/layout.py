@@ -52,6 +52,10 @@ class Layout:
         """(n, columns) to one token's features at these depths, side by side, float32."""
         return np.concatenate([features[:, self.at(token, depth)] for depth in depths], axis=1, dtype=np.float32)
 
+    def final(self, features: NDArray[Any]) -> NDArray[np.float32]:
+        """(n, columns) to what the network hands on, (n, width): the CLS token, or of those without it the pooled maps."""
+        return np.asarray(features[:, self.at(self.tokens[0], -1)], np.float32)
+
     def depth_of(self, column: int) -> int:
         """The depth whose feature a column holds."""
         return int(np.searchsorted(np.cumsum(self.widths), column % sum(self.widths), side="right"))

@@ -137,6 +137,7 @@ class FinetuneRecipe(Recipe):
     layer_decay: by how much a layer's rate is lower than that of the next. randaugment: timm's name of it, "" for none; with
     the official recipe's "-inc1" it asks Pillow for 0 bits at times, which is refused. erasing: probability of random erasing,
     on which the paper is silent. every: epochs between the snapshots of which the path's length is taken, for each of these.
+    watched: how many validation images' final CLS tokens are kept of each epoch.
     """
 
     labelled: ClassVar[bool] = True
@@ -150,6 +151,7 @@ class FinetuneRecipe(Recipe):
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.1
     erasing: Annotated[float, Field(ge=0, lt=1)] = 0.25
     every: Annotated[tuple[Count, ...], Field(min_length=1)] = (1,)
+    watched: Count = 512
 
     @model_validator(mode="after")
     def _even(self) -> Self:

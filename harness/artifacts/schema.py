@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,16 @@ class Schema:
     kind: str
     version: int
     columns: Mapping[str, Column]
+
+
+def of_references(schema: Schema, references: Sequence[str]) -> Schema:
+    """The schema of one model's comparisons: the columns of a pair once for each reference, named "<reference>/<column>"."""
+    columns = {"references": Column("uint8", ("bytes",), "JSON")}
+    for reference in references:
+        for name, column in schema.columns.items():
+            axes = tuple(f"{reference}/{axis}" for axis in column.axes)
+            columns[f"{reference}/{name}"] = replace(column, axes=axes)
+    return Schema(schema.kind, schema.version, columns)
 
 
 def check(path: Path, schema: Schema, values: Mapping[str, NDArray[Any]]) -> None:

@@ -20,7 +20,7 @@ from harness.artifacts import files
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.files import write_bytes
 from harness.artifacts.provenance import Provenance, digest
-from harness.artifacts.schema import Schema, check, check_range, check_shapes, pieces
+from harness.artifacts.schema import Schema, check, check_range, check_shapes, of_references, pieces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +38,21 @@ class Arrays:
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self.values[name]
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Whom a model's comparisons are with. Raises KeyError where the artifact is no such file."""
+        return tuple(json.loads(self.values["references"].tobytes()))
+
+    def of(self, reference: str) -> Arrays:
+        """A model's comparison with one reference, as an artifact of its own. Raises MissingArtifact for another name."""
+        start = f"{reference}/"
+        if reference not in self.references:
+            there = ", ".join(self.references) or "nothing"
+            what = f"no comparison with {reference}, only with {there}"
+            raise MissingArtifact(f"artifacts/{self.provenance.artifact}", what, next_step="run dvc repro")
+        own = {name.removeprefix(start): array for name, array in self.values.items() if name.startswith(start)}
+        return Arrays(own, self.provenance, self.sha256)
 
 
 @dataclass(frozen=True)
@@ -76,6 +91,30 @@ def read_arrays(path: Path, schema: Schema) -> Arrays:
     _in_place(path, provenance)
     _same(path, "header", digest(raw), digest(_header_bytes(schema, shapes, provenance, sha)))
     return Arrays(values, provenance, sha)
+
+
+def write_pairs(path: Path, schema: Schema, pairs: Mapping[str, Mapping[str, NDArray[Any]]], provenance: Provenance) -> str:
+    """Write a model's comparisons with its references, by their names, as one artifact; else as write_arrays.
+
+    schema: of one comparison.
+    """
+    values: dict[str, NDArray[Any]] = {"references": np.frombuffer(json.dumps(list(pairs)).encode(), np.uint8)}
+    values |= {f"{reference}/{name}": array for reference, pair in pairs.items() for name, array in pair.items()}
+    return write_arrays(path, of_references(schema, list(pairs)), values, provenance)
+
+
+def read_pairs(path: Path, schema: Schema) -> Arrays:
+    """Read and verify what write_pairs wrote; `Arrays.of` gives one comparison. The same errors as read_arrays."""
+    _must_exist(path)
+    _, text, values = _map(path)
+    # A file of another kind is told by its kind, not by what it lacks.
+    _header(path, schema, text)
+    try:
+        names = json.loads(values["references"].tobytes())
+    except (KeyError, ValueError) as error:
+        expected = "the names of the references"
+        raise InvalidInput(path, field="references", seen=error, expected=expected, next_step=REBUILD) from error
+    return read_arrays(path, of_references(schema, names))
 
 
 class ArrayWriter:

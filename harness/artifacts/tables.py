@@ -47,6 +47,41 @@ PATH = Schema(
     },
 )
 
+TRACE = Schema(
+    "trace",
+    1,
+    {
+        # What a network hands on while it is fine-tuned, before the first epoch and after each; and the head that it ends with.
+        "features": Column("float16", ("snapshot", "image", "feature"), "activation, final CLS token"),
+        "image": Column("int64", ("image",), "hash of the pixels"),
+        "head_weight": Column("float32", ("class", "feature"), "weight"),
+        "head_bias": Column("float32", ("class",), "weight"),
+    },
+)
+
+DRIFT = Schema(
+    "drift",
+    1,
+    {
+        # CKA of each snapshot of a fine-tuning with what is named in `to`: its start, its end, each reference as pre-trained.
+        "to": _TEXT,
+        "cross": Column("float32", ("subset", "snapshot", "to"), "HSIC1 of final features"),
+        "self_snapshot": Column("float32", ("subset", "snapshot"), "HSIC1"),
+        "self_to": Column("float32", ("subset", "to"), "HSIC1"),
+    },
+)
+
+LINE = Schema(
+    "line",
+    1,
+    {
+        # On the straight line through all parameters, head included, from before fine-tuning (0) to after it (1).
+        "share": Column("float64", ("point",), "share of the way", 0, 1),
+        "loss": Column("float32", ("point", "image"), "cross-entropy, nats", 0),
+        "right": Column("uint8", ("point", "image"), "answered right", 0, 1),
+    },
+)
+
 BANK = Schema(
     "bank",
     2,
@@ -91,21 +126,22 @@ SUMMARY = Schema(
     },
 )
 
+# CKA, AGREE, SIMILARITY and FINAL are columns of one pair. A file holds a model's pairs with all its references.
 CKA = Schema(
     "cka",
-    3,
+    4,
     {
-        # HSIC1 per minibatch between layers of one type that both have, block by block, and between each and the pixels.
-        "cross": Column("float32", ("type", "minibatch", "a", "b"), "HSIC1"),
+        # Of layers of one type that both have, block by block: CKA of each minibatch, HSIC1 over the geometric mean of the two
+        # self-HSIC1, in half precision: its rounding moves CKA over all minibatches by less than 0.0005. Zero for a dead layer.
+        "each": Column("float16", ("type", "minibatch", "a", "b"), "CKA of one minibatch", -1.5, 1.5),
         "self_a": Column("float32", ("type", "minibatch", "a"), "HSIC1"),
         "self_b": Column("float32", ("type", "minibatch", "b"), "HSIC1"),
+        # With the pixels, of which a layer may hold little.
         "pixels_a": Column("float32", ("type", "minibatch", "a"), "HSIC1"),
         "pixels_b": Column("float32", ("type", "minibatch", "b"), "HSIC1"),
         "pixels": Column("float32", ("minibatch",), "HSIC1"),
         # Minibatch CKA (eq. 2) of every layer pair; NaN in the rows and columns of a dead layer, where it is undefined.
-        "cka": Column("float32", ("layer_a", "layer_b"), "CKA", -1.5, 1.5, undefined=True),
-        # The same with the second model's images permuted within each minibatch: what chance gives.
-        "null": Column("float32", ("layer_a", "layer_b"), "CKA", -1.5, 1.5, undefined=True),
+        "cka": Column("float16", ("layer_a", "layer_b"), "CKA", -1.5, 1.5, undefined=True),
         "dead_a": Column("uint8", ("layer_a",), "does not vary over the images", 0, 1),
         "dead_b": Column("uint8", ("layer_b",), "does not vary over the images", 0, 1),
         "types": Column("uint8", ("type_bytes",), "JSON"),
@@ -157,11 +193,11 @@ PROBE = Schema(
 
 AGREE = Schema(
     "agree",
-    1,
+    2,
     {
         # Tau-b of the 5 and the 10 most likely classes, and where the second model sees other images of the same class.
-        "tau": Column("float32", ("k", "image"), "tau-b", -1, 1),
-        "chance": Column("float32", ("k", "image"), "tau-b", -1, 1),
+        "tau": Column("float16", ("k", "image"), "tau-b", -1, 1),
+        "chance": Column("float16", ("k", "image"), "tau-b", -1, 1),
         "label": Column("int16", ("image",), "class", 0),
         "answer_a": Column("int16", ("image",), "class", 0),
         "answer_b": Column("int16", ("image",), "class", 0),
@@ -170,26 +206,27 @@ AGREE = Schema(
 
 SIMILARITY = Schema(
     "similarity",
-    2,
+    3,
     {
         # Of the tokens that both have, after each block.
         "tokens": _TEXT,
-        "mutual": Column("float32", ("token", "a", "b"), "share of common neighbours", 0, 1),
-        "mutual_image": Column("float32", ("token", "block", "image"), "share of common neighbours, same depth", 0, 1),
-        # HSIC1 over each disjoint subset of the images, and CKA over all of them at once.
-        "cross": Column("float32", ("token", "subset", "a", "b"), "HSIC1"),
+        # Of k neighbours, how many an image has in common in both, at the same depth.
+        "common": Column("uint8", ("token", "block", "image"), "neighbours"),
+        "k": Column("int64", ("one",), "neighbours", 1),
+        # Over each disjoint subset of the images, as in CKA.
+        "each": Column("float16", ("token", "subset", "a", "b"), "CKA of one subset", -1.5, 1.5),
         "self_a": Column("float32", ("token", "subset", "a"), "HSIC1"),
         "self_b": Column("float32", ("token", "subset", "b"), "HSIC1"),
-        "debiased": Column("float32", ("token", "a", "b"), "CKA over all images at once", -1.5, 1.5),
     },
 )
 
 FINAL = Schema(
     "final",
-    1,
+    2,
     {
         # Of what both networks hand on: CLS after the final norm, of those without it the pooled maps. As in SIMILARITY.
-        "mutual": Column("float32", ("image",), "share of common neighbours", 0, 1),
+        "common": Column("uint8", ("image",), "neighbours"),
+        "k": Column("int64", ("one",), "neighbours", 1),
         "cross": Column("float32", ("subset",), "HSIC1"),
         "self_a": Column("float32", ("subset",), "HSIC1"),
         "self_b": Column("float32", ("subset",), "HSIC1"),

@@ -37,8 +37,8 @@ def blocks_of(arrays: Arrays) -> tuple[int, ...]:
     if "layers_a" in values:
         named = [unpack(arrays[field]) for field in ("layers_a", "layers_b")]
         return tuple(len(layers) // len(types_of(layers)) for layers in named)
-    if "cross" in values:
-        return arrays["cross"].shape[2:]
+    if "each" in values:
+        return arrays["each"].shape[2:]
     if "vote" in values:
         blocks = arrays["vote"].shape[1] - 1
     else:

@@ -13,6 +13,7 @@ import numpy as np
 
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
+from harness.artifacts.tables import unpack
 from harness.evidence.estimate import Estimate, FloatArray
 from harness.evidence.resampling import BLOCKS, DRAWS, SEED
 
@@ -37,7 +38,28 @@ class Final:
 
         Raises InvalidInput when the features of a model do not vary over the images.
         """
-        cross, self_a, self_b = (np.asarray(arrays[name], np.float64) for name in ("cross", "self_a", "self_b"))
+        columns = [np.asarray(arrays[name], np.float64) for name in ("cross", "self_a", "self_b")]
+        return cls._debiased(columns, names, arrays.provenance.images)
+
+    @classmethod
+    def of_snapshot(cls, arrays: Arrays, snapshot: int, to: str) -> Self:
+        """The same of a snapshot of fine-tuning and one of what a DRIFT artifact compares it with.
+
+        Raises InvalidInput for a snapshot or a name that it does not have.
+        """
+        names, last = unpack(arrays["to"]), len(arrays["self_snapshot"][0]) - 1
+        if to not in names:
+            raise InvalidInput("drift", field="to", seen=to, expected=f"one of {', '.join(names)}")
+        if not 0 <= snapshot <= last:
+            raise InvalidInput("drift", field="snapshot", seen=snapshot, expected=f"0 to {last}")
+        other = names.index(to)
+        columns = (arrays["cross"][:, snapshot, other], arrays["self_snapshot"][:, snapshot], arrays["self_to"][:, other])
+        numbers = [np.asarray(column, np.float64) for column in columns]
+        return cls._debiased(numbers, (f"snapshot {snapshot}", to), arrays.provenance.images)
+
+    @classmethod
+    def _debiased(cls, columns: Sequence[FloatArray], names: tuple[str, str], images: str) -> Self:
+        cross, self_a, self_b = columns
 
         def value(weights: FloatArray) -> FloatArray:
             own_a, own_b = weights @ self_a, weights @ self_b
@@ -48,12 +70,12 @@ class Final:
             ratio: FloatArray = weights @ cross / np.sqrt(own_a * own_b)
             return ratio
 
-        return cls(value, len(cross), "subsets", arrays.provenance.images)
+        return cls(value, len(cross), "subsets", images)
 
     @classmethod
     def neighbours(cls, arrays: Arrays) -> Self:
         """Share of the nearest neighbours that an image has in common in both, from a FINAL artifact."""
-        share = np.asarray(arrays["mutual"], np.float64)
+        share = np.asarray(arrays["common"], np.float64) / float(arrays["k"][0])
         return cls(lambda weights: weights @ share / len(share), len(share), "images", arrays.provenance.images)
 
     def bare(self) -> Self:

@@ -37,7 +37,7 @@ class Neighbourhoods:
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
         """From a SIMILARITY artifact, whose shares are symmetric in the two models."""
-        share = np.asarray(arrays["mutual_image"], np.float64)
+        share = np.asarray(arrays["common"], np.float64) / float(arrays["k"][0])
         return cls(share[:, at_depth(share.shape[1])], arrays.provenance.images, tokens=tuple(unpack(arrays["tokens"])))
 
     def like(self, other: Self) -> Self:

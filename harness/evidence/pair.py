@@ -100,7 +100,7 @@ class Pair:
             for side, chosen, layers in (("a", a, unpack(arrays["layers_a"])), ("b", b, unpack(arrays["layers_b"])))
         )
         pair = cls(
-            _wide(arrays, "cross")[:, :, a][..., b],
+            _cross(arrays)[:, :, a][..., b],
             _wide(arrays, "self_a")[..., a],
             _wide(arrays, "self_b")[..., b],
             arrays.provenance.images,
@@ -127,7 +127,9 @@ class Pair:
             what = f"features of the {token.upper()} token: both have {', '.join(tokens)}"
             title = f"CKA of {' and '.join(names or ('two models',))}"
             raise MissingArtifact(title, what, next_step="compare what both have")
-        cross, own_a, own_b = (_wide(arrays, name)[[tokens.index(token)]] for name in ("cross", "self_a", "self_b"))
+        cross, own_a, own_b = (
+            values[[tokens.index(token)]] for values in (_cross(arrays), _wide(arrays, "self_a"), _wide(arrays, "self_b"))
+        )
         a, b = (at_depth(blocks) for blocks in blocks_of(arrays))
         cross, own_a, own_b = cross[:, :, a][..., b], own_a[..., a], own_b[..., b]
         pair = cls(cross, own_a, own_b, arrays.provenance.images, types=(token,), unit="subsets")
@@ -298,6 +300,13 @@ def _undefined(own: FloatArray, dead: NDArray[np.bool_] | None) -> NDArray[np.bo
 
 def _wide(arrays: Arrays, name: str) -> FloatArray:
     return np.asarray(arrays[name], np.float64)
+
+
+def _cross(arrays: Arrays) -> FloatArray:
+    """HSIC1 between layers in each unit, (type, unit, a, b), of which CKA and SIMILARITY artifacts keep the CKA."""
+    scale = np.sqrt(_wide(arrays, "self_a"))[..., :, None] * np.sqrt(_wide(arrays, "self_b"))[..., None, :]
+    cross: FloatArray = _wide(arrays, "each") * scale
+    return cross
 
 
 def _sums(weights: FloatArray, values: NDArray[Any]) -> FloatArray:

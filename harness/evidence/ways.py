@@ -1,4 +1,4 @@
-"""How fine-tuning moved a model's attention layers, as estimates over its blocks (3.3, Fig. 11)."""
+"""How fine-tuning moved a model, as estimates: attention layers over blocks (3.3, Fig. 11), and the barrier of the line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.store import Table
+from harness.artifacts.store import Arrays, Table
 from harness.evidence.depth import at_depth
 from harness.evidence.estimate import Estimate, FloatArray
 from harness.evidence.resampling import BLOCKS, DRAWS, SEED
@@ -61,3 +61,18 @@ class Ways:
     def _mean(self, values: FloatArray) -> Estimate:
         n = len(values)
         return Estimate.resample(lambda w: w @ values / n, n, seed=SEED, unit="blocks", key="depth", draws=DRAWS)
+
+
+def barrier(arrays: Arrays) -> Estimate:
+    """How far, at most, the loss on the straight line between two points rises above the chord of its ends, in nats.
+
+    From a LINE artifact, over images (Frankle et al., 2020). Below 0 where it lies under the chord all the way.
+
+    Raises InvalidInput where there is no point between the ends.
+    """
+    share, loss = np.asarray(arrays["share"], np.float64), np.asarray(arrays["loss"], np.float64)
+    if len(share) < 3:
+        raise InvalidInput("line", field="points", seen=len(share), expected="3 or more, the ends among them")
+    above = (loss - np.outer(1 - share, loss[0]) - np.outer(share, loss[-1]))[1:-1]
+    n = loss.shape[1]
+    return Estimate.resample(lambda w: (w @ above.T / n).max(1), n, seed=SEED, unit="images", key="line", draws=DRAWS)

@@ -18,10 +18,12 @@ from harness.artifacts import store
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.layout import of_type, types_of
 from harness.artifacts.params import FINETUNED
-from harness.artifacts.tables import CKA, CURVE, KNN, PATH, PIXELS, PROBE, SWEEP, TOKENS, unpack
+from harness.artifacts.tables import CKA, CURVE, DRIFT, KNN, LINE, PATH, PIXELS, PROBE, SWEEP, TOKENS, unpack
+from harness.evidence.final import Final
 from harness.evidence.pair import Pair
 from harness.evidence.probes import MeasuredProbes, ProbeAccuracy, difference
 from harness.evidence.resampling import BLOCKS
+from harness.evidence.ways import barrier
 from harness.stages.place import Place
 
 # Okabe and Ito's colours, which the colour-blind tell apart, for methods in the order of the parameters.
@@ -86,6 +88,18 @@ def all_figures(place: Place) -> list[Shown]:
             "Fine-tuning: how straight attention goes, and how far",
             "By block, of snapshots after each epoch; dotted, with the fewest snapshots. 1 is a straight way.",
             _paths,
+        ),
+        (
+            "Beyond the paper",
+            "Fine-tuning, epoch by epoch: whom a model's final features are like",
+            "Debiased CKA of the final CLS token with the model's own start and end (grey) and each method as pre-trained.",
+            _drifts,
+        ),
+        (
+            "Beyond the paper",
+            "Loss and accuracy on the straight line through the parameters, from before fine-tuning to after it",
+            "On validation images; the head goes along, from zero.",
+            _lines,
         ),
         ("Fig. A1", "CKA by minibatch size and by number of images", "Mean over layers, with their range.", _sweep),
         ("Protocol", "20-NN accuracy during pre-training", "Final CLS token, on training images that were held back.", _curves),
@@ -255,6 +269,51 @@ def _paths(place: Place) -> tuple[Figure, str]:
     return figure, "; ".join(said)
 
 
+def _drifts(place: Place) -> tuple[Figure, str]:
+    known, methods = place.params.model, _methods(place)
+    tuned = [model for model in place.settings.finetuned if known(model).replicate_of is None]
+    if not tuned:
+        raise _nothing(place, "drift", "no model is fine-tuned", "finetuned")
+    figure = Figure(figsize=(2.3 * len(tuned) + 0.8, 2.7), layout="constrained")
+    axes, said = figure.subplots(1, len(tuned), squeeze=False, sharey=True)[0], []
+    for axis, model in zip(axes, tuned, strict=True):
+        arrays = store.read_arrays(place.path("drift", model), DRIFT)
+        lines = [("start", "--", GREY), ("end", ":", GREY)]
+        lines += [(other, "-", colour) for other, colour in zip(methods, COLOURS, strict=False) if other != model]
+        for to, style, colour in lines:
+            epochs = range(arrays["self_snapshot"].shape[1])
+            values = [Final.of_snapshot(arrays, epoch, to).bare().same_depth().value for epoch in epochs]
+            label = to if colour == GREY else f"pre-trained {to}"
+            axis.plot(epochs, values, style, color=colour, linewidth=1.6, label=label)
+            said.append(f"{model} and {label}: {values[0]:.2f} to {values[-1]:.2f}")
+        axis.set(title=model, xlabel="epoch", ylim=(0, 1))
+    axes[0].set_ylabel("CKA")
+    handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    axes[-1].legend(handles.values(), handles.keys(), fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure, "; ".join(said)
+
+
+def _lines(place: Place) -> tuple[Figure, str]:
+    figure = Figure(figsize=(7.4, 2.6), layout="constrained")
+    axes, said = figure.subplots(1, 2), []
+    finetuned = place.settings.finetuned
+    if not finetuned:
+        raise _nothing(place, "line", "no model is fine-tuned", "finetuned")
+    for model, colour, style, width in _styles(place):
+        if model not in finetuned:
+            continue
+        arrays = store.read_arrays(place.path("line", model), LINE)
+        for axis, values in zip(axes, (arrays["loss"].mean(1), 100 * arrays["right"].mean(1)), strict=True):
+            axis.plot(arrays["share"], values, style, color=colour, linewidth=width, label=model if width > 1 else None)
+        above = barrier(arrays)
+        low, high = above.interval()
+        said.append(f"{model}: {above.value:+.2f} [{low:+.2f}, {high:+.2f}] nats over the chord at most")
+    axes[0].set(xlabel="share of the way", ylabel="loss in nats", ylim=(0, None))
+    axes[1].set(xlabel="share of the way", ylabel="top-1 %", ylim=(0, 100))
+    axes[1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure, "; ".join(said)
+
+
 def _sweep(place: Place) -> tuple[Figure, str]:
     arrays = store.read_arrays(place.path("sweep"), SWEEP)
     figure = Figure(figsize=(7.4, 2.6), layout="constrained")
@@ -335,10 +394,9 @@ def _matrix(place: Place, a: str, b: str) -> tuple[NDArray[np.float64], list[str
 def _cka(place: Place, a: str, b: str) -> tuple[store.Arrays, bool]:
     """The two models' CKA, and whether b is its first."""
     for one, other, turn in ((a, b, False), (b, a, True)):
-        path = place.path("cka", one, other)
-        if path.is_file():
-            return store.read_arrays(path, CKA), turn
-    raise MissingArtifact(place.path("cka", a, b), f"CKA of {a} and {b}", next_step="run dvc repro")
+        if other in place.params.compared(one, place.profile):
+            return store.read_pairs(place.path("cka", one), CKA).of(other), turn
+    raise MissingArtifact(place.path("cka", a), f"neither {a} nor {b} is a reference", next_step="compare with references")
 
 
 def _by_type(layers: Sequence[str]) -> list[int]:

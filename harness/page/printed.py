@@ -63,9 +63,8 @@ def _accuracy(probes: Callable[[str], ProbeAccuracy], model: str, features: str)
 
 
 def _same(place: Place, a: str, b: str) -> Estimate:
-    paths = [place.path("agree", *pair) for pair in ((a, b), (b, a))]
-    path = next((path for path in paths if path.is_file()), paths[0])
-    return Agreement.from_arrays(store.read_arrays(path, AGREE)).same_answer()
+    one, other = (a, b) if b in place.params.compared(a, place.profile) else (b, a)
+    return Agreement.from_arrays(store.read_pairs(place.path("agree", one), AGREE).of(other)).same_answer()
 
 
 def _printed(number: Number) -> str:

@@ -20,14 +20,16 @@ SHIFTS = 4
 
 
 def run(place: Place, model: str) -> None:
-    """Make agree/<model>/<reference> for each reference that the model is compared with."""
+    """Make agree/<model>: the agreement of the model with each reference that it is compared with."""
     own = store.read_arrays(place.path("probes", model), PROBE)
+    inputs, pairs = {f"probes/{model}": own.sha256}, {}
     for reference in tqdm(place.params.compared(model, place.profile), desc=model, disable=not sys.stderr.isatty()):
         other = store.read_arrays(place.path("probes", reference), PROBE)
         refuse_other_images("agree", {model: own.provenance, reference: other.provenance})
-        inputs = {f"probes/{name}": arrays.sha256 for name, arrays in ((model, own), (reference, other))}
-        provenance = place.provenance(__name__, [SHIFTS], images=own.provenance.images, inputs=inputs)
-        store.write_arrays(place.path("agree", model, reference), AGREE, agreement(own, other), provenance)
+        inputs[f"probes/{reference}"] = other.sha256
+        pairs[reference] = agreement(own, other)
+    provenance = place.provenance(__name__, [SHIFTS], images=own.provenance.images, inputs=inputs)
+    store.write_pairs(place.path("agree", model), AGREE, pairs, provenance)
 
 
 def agreement(a: store.Arrays, b: store.Arrays) -> dict[str, NDArray[np.generic]]:
@@ -44,8 +46,8 @@ def agreement(a: store.Arrays, b: store.Arrays) -> dict[str, NDArray[np.generic]
         tau.append(tau_b(one, two))
         chance.append(np.mean([tau_b(one, two[other]) for other in others], axis=0))
     return {
-        "tau": np.stack(tau).astype(np.float32),
-        "chance": np.stack(chance).astype(np.float32),
+        "tau": np.stack(tau).astype(np.float16),
+        "chance": np.stack(chance).astype(np.float16),
         "label": label,
         "answer_a": np.ascontiguousarray(tops[0][:, 0]),
         "answer_b": np.ascontiguousarray(tops[1][:, 0]),

@@ -1,4 +1,4 @@
-"""Finetune: a model that has learnt the labels, the curve of its fine-tuning, and the path of its parameters."""
+"""Finetune: a model that has learnt the labels, how its fine-tuning went, and the paths of its parameters and its features."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.params import FINETUNED, ScenesData
-from harness.artifacts.tables import CURVE, PATH
+from harness.artifacts.tables import CURVE, PATH, TRACE
 from harness.data import images
 from harness.maths.path_efficiency import Steps
 from harness.models import checkpoint
@@ -24,9 +25,11 @@ LIBRARIES = ("torch", "timm", "torchvision", "numpy", "pillow")
 
 
 def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), device: str = "cpu") -> None:
-    """Make checkpoints/<model>_ft, curves/<model>_ft and path/<model>; goes on where it was killed (its state lies in scratch).
+    """Make checkpoints/<model>_ft, curves/<model>_ft, path/<model> and trace/<model>; goes on where it was killed (its state
+    lies in scratch).
 
-    Raises InvalidInput for a model that the profile does not fine-tune, and for images that are not in memory.
+    Raises InvalidInput for a model that the profile does not fine-tune, one that hands on no CLS token, and for images that are
+    not in memory.
     """
     settings = place.settings
     recipe, data, architecture = settings.finetune, settings.data, place.params.architecture(model, place.profile)
@@ -37,10 +40,15 @@ def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), device: s
         expected = "kind: scenes (training reads its images from memory)"
         raise InvalidInput("params.yaml", field="finetuned", seen="a reader's images", expected=expected)
     network = build(architecture.name, **architecture.options, drop_path_rate=recipe.drop_path)
+    refuse_pooled(network, model)
     start = checkpoint.load(place.path("checkpoints", model), network, place.precision(model))
     source = images.load(data, "train", data.train, 0)
-    objective = Finetune(network, recipe, source.classes, data.size, data.mean, data.std, normaliser(data.mean, data.std))
-    pixels = torch.from_numpy(source.read(np.arange(len(source)))).permute(0, 3, 1, 2).contiguous()
+    seen = images.load(data, "validation", recipe.watched, 0).read(np.arange(recipe.watched))
+    pixels, watched = (
+        torch.from_numpy(one).permute(0, 3, 1, 2).contiguous() for one in (source.read(np.arange(len(source))), seen)
+    )
+    colours = (data.mean, data.std)
+    objective = Finetune(network, recipe, source.classes, data.size, *colours, normaliser(*colours), watched)
     parameters = [architecture, data, recipe]
     state = scratch / resolved([*parameters, start.sha256])[:16]
     labels = torch.from_numpy(source.label)
@@ -56,6 +64,19 @@ def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), device: s
     rows = pd.DataFrame(curve, columns=list(CURVE.columns)).astype({name: c.dtype for name, c in CURVE.columns.items()})
     store.write_table(place.path("curves", model + FINETUNED, ending=".json"), CURVE, rows, provenance)
     store.write_table(place.path("path", model, ending=".json"), PATH, ways(objective.paths), provenance)
+    head = {"head_weight": objective.head.weight, "head_bias": objective.head.bias}
+    trace = {"features": torch.stack(objective.trace)} | {name: value.detach().cpu() for name, value in head.items()}
+    arrays = {name: value.numpy() for name, value in trace.items()} | {"image": images.hashes(seen)}
+    store.write_arrays(place.path("trace", model), TRACE, arrays, provenance)
+
+
+def refuse_pooled(network: nn.Module, model: str) -> None:
+    """Raise InvalidInput for a network that does not hand on a CLS token, which is what the claims are about."""
+    pooled = getattr(network, "global_pool", None)
+    if getattr(network, "cls_token", None) is None or pooled != "token":
+        seen = f"{type(network).__name__} with {pooled if isinstance(pooled, str) else 'maps'} pooled"
+        expected = "a vision transformer that hands on its CLS token (global_pool: token)"
+        raise InvalidInput("params.yaml", field=f"finetuned: {model}", seen=seen, expected=expected)
 
 
 def ways(paths: dict[int, Steps]) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from harness.artifacts.provenance import digest
 from harness.artifacts.tables import BANK, KNN, PIXELS, pack
 from harness.data import images
 from harness.maths.neighbours import classify
+from harness.stages import summary
 from harness.stages.place import Place
 
 LIBRARIES = ("torch", "numpy", "scikit-learn")
@@ -30,7 +31,11 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
     bank = store.read_arrays(place.path("banks", model), BANK)
     params = place.settings.knn
     provenance = place.provenance(
-        __name__, [params], images=bank.provenance.images, inputs={f"banks/{model}": bank.sha256}, libraries=LIBRARIES
+        __name__,
+        [params],
+        images=bank.provenance.images,
+        inputs={f"summaries/{model}": summary.sha256(place, model)},
+        libraries=LIBRARIES,
     )
     store.write_arrays(place.path("knn", model), KNN, votes(bank, params, device), provenance)
 

@@ -22,6 +22,7 @@ from harness.data import images
 from harness.models import checkpoint
 from harness.models.build import build, normalisation, normaliser
 from harness.models.represent import represent
+from harness.stages import summary
 from harness.stages.place import Place
 from harness.training.augment import reconstruction_view
 from harness.training.codelength import online_code
@@ -58,7 +59,7 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
     settings, chosen, given = place.settings, place.settings.probe, place.params.weights(model, place.profile)
     architecture = None if isinstance(given, Embeddings) else place.params.architecture(model, place.profile)
     bank = store.read_arrays(place.path("banks", model), BANK)
-    inputs = {f"banks/{model}": bank.sha256}
+    inputs = {f"summaries/{model}": summary.sha256(place, model)}
 
     layout = Layout.of(bank)
 

@@ -62,7 +62,8 @@ def _cka(place: Place) -> dict[str, np.ndarray]:
     names = place.settings.references
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
     # The later of two references is the model of their artifact.
-    return {f"{a}-{b}": np.array(store.read_arrays(place.path("cka", b, a), CKA)["cka"]).T for a, b in pairs}
+    of = {name: store.read_pairs(place.path("cka", name), CKA) for name in names}
+    return {f"{a}-{b}": np.array(of[b].of(a)["cka"], np.float64).T for a, b in pairs}
 
 
 def _curves(place: Place) -> pd.DataFrame:

@@ -37,6 +37,11 @@ def keep(place: Place, model: str, bank: Arrays) -> None:
         store.write_arrays(path, SUMMARY, values, bank.provenance)
 
 
+def sha256(place: Place, model: str) -> str:
+    """The hash of a bank's summary, by which results name the bank: its own bytes depend on the processor that made it."""
+    return store.read_arrays(place.path("summaries", model), SUMMARY).sha256
+
+
 def summary(bank: Arrays) -> dict[str, NDArray[Any]]:
     """The arrays of a bank's summary, part by part in the bank's order."""
     names, rms, sample = [], [], []

@@ -25,7 +25,9 @@ class Finetune(nn.Module):
     """Cross-entropy of a linear layer on the final CLS token, over crops and flips, timm's RandAugment and erasing, mixup and
     cutmix, each where the recipe has it.
 
-    vit: pre-trained, with drop path. size, mean, std: of the images that it is given. paths: by the epochs between snapshots.
+    vit: pre-trained, with drop path. size, mean, std: of the images that it is given. watched: (n, 3, s, s) uint8 images.
+    paths: by the epochs between snapshots. trace: final CLS tokens of the watched images, (n, width) float16, before the first
+    epoch and after each.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Finetune(nn.Module):
         mean: tuple[float, ...],
         std: tuple[float, ...],
         normalise: nn.Module,
+        watched: Tensor,
     ) -> None:
         super().__init__()
         self.recipe, self.normalise = recipe, normalise
@@ -64,6 +67,8 @@ class Finetune(nn.Module):
         if recipe.mixup or recipe.cutmix:
             self.mix = Mixup(recipe.mixup, recipe.cutmix, label_smoothing=recipe.label_smoothing, num_classes=classes)
         self.paths = {every: Steps(_snapshot(vit)) for every in recipe.every}
+        self.watched = watched
+        self.trace = [self._look()]
 
     def forward(self, images: Tensor, progress: Progress, labels: Tensor) -> Tensor:
         # timm draws from the generators of Python and numpy, whose states no checkpoint has.
@@ -84,24 +89,37 @@ class Finetune(nn.Module):
     def after_update(self, progress: Progress) -> None:
         """A snapshot at the end of an epoch."""
         epoch, step = divmod(progress.step + 1, progress.steps_per_epoch)
+        if step:
+            return
+        self.trace.append(self._look())
         for every, steps in self.paths.items():
-            if step == 0 and epoch % every == 0:
+            if epoch % every == 0:
                 steps.add(_snapshot(self.vit))
+
+    @torch.no_grad()
+    def _look(self) -> Tensor:
+        training, device = self.vit.training, next(self.vit.parameters()).device
+        self.vit.eval()
+        parts = [self.normalise(part.to(device).float() / 255) for part in self.watched.split(256)]
+        final = torch.cat([self.vit.forward_features(part)[:, 0] for part in parts])
+        self.vit.train(training)
+        return final.half().cpu()
 
     def backbone(self) -> nn.Module:
         return self.vit
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Of the paths, which are no parameters."""
-        return {str(every): steps.state() for every, steps in self.paths.items()}
+        """Of the paths and the trace, which are no parameters."""
+        return {str(every): steps.state() for every, steps in self.paths.items()} | {"trace": self.trace}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         for every, steps in self.paths.items():
             steps.resume(state[str(every)])
+        self.trace = list(state["trace"])
 
 
 def _snapshot(network: nn.Module) -> dict[str, Tensor]:
-    return {name: parameter.detach() for name, parameter in network.named_parameters()}
+    return {name: parameter.detach().cpu() for name, parameter in network.named_parameters()}
 
 
 @contextmanager

@@ -101,8 +101,16 @@ def claims(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 
 
 @pytest.mark.parametrize("id", IDS)
-def test_a_claim_reads_networks_of_every_depth(claims: ModuleType, id: str) -> None:
+def test_a_claim_reads_networks_of_every_depth(claims: ModuleType, id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     reading, params = Reading("embedded"), claims.measured
+    opened: set[str] = set()
+    player = reading.player
+
+    def noted(role: str) -> str:
+        opened.add(player(role))
+        return player(role)
+
+    monkeypatch.setattr(reading, "player", noted)
     world = replace(
         World(),
         cka=claims.pairs_of(params, reading),
@@ -115,8 +123,7 @@ def test_a_claim_reads_networks_of_every_depth(claims: ModuleType, id: str) -> N
     decision = worlds.judge(TESTS[id], world, TESTS[id].claim.margin)
     assert decision.state in (State.SUPPORTED, State.REFUTED, State.INCONCLUSIVE, State.UNCALIBRATED)
     # Whose depth differs is told.
-    names = {name for path in reading.artifacts for name in Path(path).with_suffix("").parts}
-    assert reading.blocks == {model: DEPTHS[start_of(model)] for model in names if DEPTHS.get(start_of(model), 12) != 12}
+    assert reading.blocks == {model: DEPTHS[start_of(model)] for model in opened if DEPTHS.get(start_of(model), 12) != 12}
 
 
 def test_a_network_without_a_cls_token_is_judged_by_what_it_has(claims: ModuleType) -> None:

@@ -47,7 +47,7 @@ class Pool:
     def pair(self, i: int, j: int) -> Pair:
         """Their CKA."""
         if (i, j) not in self._cka:
-            values = compare.layer_pairs(self.banks[i], self.banks[j], 32, 0)
+            values = compare.layer_pairs(self.banks[i], self.banks[j], 32)
             self._cka[i, j] = Arrays(values, self.banks[i].provenance, "")
         return Pair.from_arrays(self._cka[i, j])
 

@@ -52,6 +52,8 @@ def cka(a: int, b: int) -> Arrays:
         "layers_a": pack([f"{i}.{kind}" for i in range(a) for kind in TYPES]),
         "layers_b": pack([f"{i}.{kind}" for i in range(b) for kind in TYPES]),
     }
+    scale = np.sqrt(np.asarray(values["self_a"], float)[..., :, None] * np.asarray(values["self_b"], float)[..., None, :])
+    values["each"] = np.asarray(values.pop("cross"), float) / scale
     return Arrays(values, MADE, "sha")
 
 
@@ -60,7 +62,8 @@ def test_a_pair_of_other_depths_is_read_at_equal_shares_of_them(a: int, b: int) 
     arrays = cka(a, b)
     assert blocks_of(arrays) == (a, b)
     pair, turned = Pair.from_arrays(arrays), Pair.from_arrays(arrays, transposed=True)
-    cross, own, other = (np.asarray(arrays[name]) for name in ("cross", "self_a", "self_b"))
+    own, other = (np.asarray(arrays[name]) for name in ("self_a", "self_b"))
+    cross = np.asarray(arrays["each"]) * np.sqrt(own[..., :, None] * other[..., None, :])
     for i in (0, 5, 11):
         for j in (0, 4, 11):
             x, y = at_depth(a)[i], at_depth(b)[j]
@@ -87,12 +90,12 @@ def test_layers_that_are_no_whole_blocks_are_refused() -> None:
 def test_second_measures_and_votes_are_read_at_the_same_depths() -> None:
     rng = np.random.default_rng(1)
     cross = rng.uniform(0.1, 0.5, (2, UNITS, 24, 6))
-    subsets = {"cross": cross, "self_a": np.ones((2, UNITS, 24)), "self_b": np.ones((2, UNITS, 6)), "tokens": pack(TOKENS)}
+    subsets = {"each": cross, "self_a": np.ones((2, UNITS, 24)), "self_b": np.ones((2, UNITS, 6)), "tokens": pack(TOKENS)}
     pair = Pair.from_subsets(Arrays(subsets, MADE, "sha"), "gap")
     assert pair.cells([7], [7]).value == pytest.approx(cross[1, :, at_depth(24)[7], at_depth(6)[7]].mean())
-    shared = rng.uniform(size=(2, 6, 50))
-    found = Neighbourhoods.from_arrays(Arrays({"mutual_image": shared, "tokens": pack(TOKENS)}, MADE, "sha"))
-    np.testing.assert_allclose(found.share, shared[:, at_depth(6)])
+    shared = rng.integers(11, size=(2, 6, 50))
+    found = Neighbourhoods.from_arrays(Arrays({"common": shared, "k": np.array([10]), "tokens": pack(TOKENS)}, MADE, "sha"))
+    np.testing.assert_allclose(found.share, shared[:, at_depth(6)] / 10)
     vote = rng.integers(3, size=(2, 25, 50))
     label = np.arange(50) % 3
     votes = {"vote": vote, "label": label, "probe": label, "probe_vote": label, "tokens": pack(TOKENS)}

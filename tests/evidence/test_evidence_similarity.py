@@ -184,6 +184,8 @@ def cka_artifact(pair, names=None):
     dead[3 * 7 + 1] = 1  # attn.qkv of block 3
     columns = ("cross", "self_a", "self_b", "pixels_a", "pixels_b", "pixels")
     values = {name: np.asarray(getattr(pair, name), np.float32) for name in columns}
+    scale = np.sqrt(np.asarray(values["self_a"], float)[..., :, None] * np.asarray(values["self_b"], float)[..., None, :])
+    values["each"] = np.asarray(values.pop("cross"), float) / scale
     values |= {
         "dead_a": dead,
         "dead_b": np.zeros(84, np.uint8),
@@ -222,8 +224,9 @@ def similarity_artifact(seed=0):
     rng = np.random.default_rng(seed)
     cross = rng.normal(size=(2, 16, 12, 12)).astype(np.float32)
     own_a, own_b = rng.uniform(2, 4, size=(2, 2, 16, 12)).astype(np.float32)
-    shares = (rng.integers(0, 11, size=(2, 12, 50)) / 10).astype(np.float32)
-    values = {"cross": cross, "self_a": own_a, "self_b": own_b, "mutual_image": shares, "tokens": pack(TOKENS)}
+    common = rng.integers(0, 11, size=(2, 12, 50)).astype(np.uint8)
+    values = {"self_a": own_a, "self_b": own_b, "common": common, "k": np.array([10]), "tokens": pack(TOKENS)}
+    values["each"] = cross / np.sqrt(own_a[..., :, None] * own_b[..., None, :])
     return Arrays(values, provenance(), "sha")
 
 
@@ -231,7 +234,8 @@ def similarity_artifact(seed=0):
 def test_debiased_cka_by_token(token, index):
     arrays = similarity_artifact()
     pair = Pair.from_subsets(arrays, token)
-    expected = minibatch_cka(*(arrays[name][index].astype(float) for name in ("cross", "self_a", "self_b")))
+    own_a, own_b = (arrays[name][index].astype(float) for name in ("self_a", "self_b"))
+    expected = minibatch_cka(arrays["each"][index] * np.sqrt(own_a[..., :, None] * own_b[..., None, :]), own_a, own_b)
     assert pair.cells([2], [7]).value == pytest.approx(expected[2, 7])
     assert Pair.from_subsets(arrays, token, transposed=True).cells([7], [2]).value == pytest.approx(expected[2, 7])
     assert (pair.same_depth().unit, pair.same_depth().n) == ("subsets", 16)
@@ -254,7 +258,7 @@ def test_what_another_lacks_is_left_out_of_both():
 def test_mutual_neighbours_by_image():
     arrays = similarity_artifact()
     estimate = Neighbourhoods.from_arrays(arrays).same_depth(LO)
-    share = arrays["mutual_image"].astype(float)[:, :4].mean((0, 1))
+    share = (arrays["common"] / 10)[:, :4].mean((0, 1))
     counts = bootstrap_counts(SEED, 50, DRAWS)
     assert estimate.value == pytest.approx(share.mean())
     assert estimate.draws[11] == pytest.approx(np.repeat(share, counts[11]).mean())

@@ -1,4 +1,4 @@
-"""How attention moved: from tables by hand, of networks of any depth, and refusals of what is no way."""
+"""How attention moved: tables by hand, networks of any depth, refusals of what is no way; and the barrier of the line."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.provenance import Provenance
-from harness.artifacts.store import Table
+from harness.artifacts.store import Arrays, Table
 from harness.artifacts.tables import PATH
-from harness.evidence.ways import Ways
+from harness.evidence.ways import Ways, barrier
 
 
 def table(blocks: int = 12, **changes: object) -> Table:
@@ -70,3 +70,26 @@ def test_a_missing_block_or_epoch_is_refused() -> None:
 def test_other_shapes_are_refused() -> None:
     with pytest.raises(InvalidInput, match=r"(?s)blocks.*\(12,\) of each"):
         Ways(np.ones(11), np.ones(12), np.ones(12))
+
+
+def line(loss: object, share: object = (0, 0.25, 0.5, 1)) -> Arrays:
+    provenance = Provenance(profile="p", stage="s", parameters="", code="")
+    return Arrays({"share": np.asarray(share, float), "loss": np.asarray(loss, np.float32)}, provenance, "sha")
+
+
+def test_the_barrier_is_the_highest_rise_over_the_chord_and_knows_its_images() -> None:
+    """Two images with chords 2 to 0 and 4 to 2: over their mean, 2.5 at a quarter and 2 at half."""
+    found = barrier(line([[2, 4], [2.5, 3.5], [4, 2], [0, 2]]))
+    assert found.value == pytest.approx(1.0)
+    assert (found.n, found.unit) == (2, "images")
+    # A way that runs down to its end under the chord has no barrier, and says by how much not.
+    assert barrier(line([[2, 4], [1, 3], [0.5, 2.5], [0, 2]])).value == pytest.approx(-0.5)
+    rng = np.random.default_rng(0)
+    noisy = np.array([2.0, 2.0, 1.5, 0.0])[:, None] + rng.normal(size=300)
+    low, high = barrier(line(noisy)).interval()
+    assert low == pytest.approx(0.5, abs=1e-3) == high
+
+
+def test_a_line_of_ends_alone_has_no_barrier() -> None:
+    with pytest.raises(InvalidInput, match=r"(?s)line.*points.*seen: 2"):
+        barrier(line([[2, 4], [0, 2]], (0, 1)))

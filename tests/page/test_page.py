@@ -72,10 +72,10 @@ def test_it_needs_nothing_else_and_is_small(html: str) -> None:
 def test_every_figure_is_drawn_and_says_its_numbers(html: str, place: Place) -> None:
     parsed = Parsed(html)
     labels = [svg["aria-label"] or "" for svg in parsed.of("svg")]
-    assert len(parsed.of("figure")) == len(parsed.of("figcaption")) == 9
+    assert len(parsed.of("figure")) == len(parsed.of("figcaption")) == 11
     # Of fine-tuning, where there is any.
     absent = [p for p in parsed.of("p") if p.get("class") == "missing"]
-    assert (len(labels), len(absent)) == ((9, 0) if place.settings.finetuned else (7, 2))
+    assert (len(labels), len(absent)) == ((11, 0) if place.settings.finetuned else (7, 4))
     assert all(svg["role"] == "img" for svg in parsed.of("svg"))
     assert all(re.search(r"\d", label) for label in labels)
     # Text takes the page's colour, dark or light.
@@ -121,7 +121,7 @@ def test_a_page_of_half_the_artifacts_opens_and_says_what_is_missing(
     parsed = Parsed(Path("artifacts/embedded/index.html").read_text())
     assert len(parsed.of("svg")) == 2
     text = "".join(parsed.text)
-    assert text.count("next: ") == 8
+    assert text.count("next: ") == 10
     assert "pytest claims --verdicts artifacts/verdicts.json" in text
     assert "run dvc repro" in text
 

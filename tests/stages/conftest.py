@@ -82,6 +82,7 @@ TINY: dict[str, Any] = {
                 "warmup_epochs": 1,
                 "crop": [0.6, 1.0],
                 "every": [1, 2],
+                "watched": 32,
             },
         }
     },

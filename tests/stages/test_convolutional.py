@@ -55,7 +55,7 @@ def test_it_is_measured_by_what_it_has(place: Place) -> None:
     assert layout == Layout(("gap",), (*WIDTHS, 32))
     assert unpack(bank["layers"]) == [*(f"{i}.block" for i in range(7)), "pixels"]
 
-    cka = store.read_arrays(place.path("cka", "conv", "one"), CKA)
+    cka = store.read_pairs(place.path("cka", "conv"), CKA).of("one")
     assert cka["cka"].shape == (7, 7 * len(TYPES))
     assert unpack(cka["types"]) == ["block"]
     pair = Pair.from_arrays(cka, names=("conv", "one"))
@@ -65,7 +65,7 @@ def test_it_is_measured_by_what_it_has(place: Place) -> None:
     with pytest.raises(InvalidInput, match=r"some of block"):
         pair.same_depth(types=["norm1"])
 
-    near = store.read_arrays(place.path("similarity", "conv", "one"), SIMILARITY)
+    near = store.read_pairs(place.path("similarity", "conv"), SIMILARITY).of("one")
     assert unpack(near["tokens"]) == ["gap"]
     own = Layout.of(store.read_arrays(place.path("banks", "one"), BANK))
     assert own.tokens == ("cls", "gap")

@@ -19,7 +19,7 @@ from harness.artifacts import params, store
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.layout import Layout
-from harness.artifacts.tables import BANK, CURVE, FINAL, KNN, PROBE, unpack
+from harness.artifacts.tables import BANK, CKA, CURVE, FINAL, KNN, PROBE, SIMILARITY, unpack
 from harness.data import images
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.final import Final
@@ -139,14 +139,14 @@ def test_what_is_handed_on_is_compared_and_layers_are_not(file: File) -> None:
         weights.run(place, model)
         extract.run(place, model)
     assert main(["compare", "--model", "mine"]) == 0
-    for kind in ("cka", "similarity"):
-        assert list(place.path(kind, "mine", ending="").iterdir()) == []
-    same, other = (store.read_arrays(place.path("final", "mine", model), FINAL) for model in ("one", "two"))
-    np.testing.assert_array_equal(same["mutual"], 1)
+    for kind in (CKA, SIMILARITY):
+        assert store.read_pairs(place.path(kind.kind, "mine"), kind).references == ()
+    same, other = (store.read_pairs(place.path("final", "mine"), FINAL).of(model) for model in ("one", "two"))
+    np.testing.assert_array_equal(same["common"], same["k"][0])
     assert Final.cka(same, ("mine", "one")).same_depth().value == pytest.approx(1, abs=1e-5)
     assert Final.neighbours(same).same_depth([3]).interval() == (1, 1)
-    assert Final.neighbours(other).same_depth().value == pytest.approx(other["mutual"].mean(), abs=1e-6)
-    assert other["mutual"].mean() < 0.9
+    assert Final.neighbours(other).same_depth().value == pytest.approx((other["common"] / other["k"][0]).mean())
+    assert (other["common"] / other["k"][0]).mean() < 0.9
     parts = {name: other[name].astype(float).sum() for name in ("cross", "self_a", "self_b")}
     expected = parts["cross"] / (parts["self_a"] * parts["self_b"]) ** 0.5
     assert Final.cka(other, ("mine", "two")).same_depth().value == pytest.approx(expected)

@@ -149,15 +149,15 @@ def test_released_weights_are_fetched_measured_and_reported(
         tokens = source.forward_features(normaliser(data.mean, data.std)(pixels))
     np.testing.assert_array_equal(bank["validation"][:32, Layout.of(bank).at("cls", -1)], tokens[:, 0].half().numpy())
     # A CNN has its blocks' outputs in common with a ViT.
-    across = store.read_arrays(place.path("cka", "fcmae", "mae"), CKA)
+    across = store.read_pairs(place.path("cka", "fcmae"), CKA).of("mae")
     assert unpack(across["types"]) == ["block"]
     assert across["cka"].shape == (6, 3 * len(TYPES))
     # All methods saw the same images, and are three networks.
-    cka = store.read_arrays(place.path("cka", "mae", "dino"), CKA)["cka"]
+    cka = store.read_pairs(place.path("cka", "mae"), CKA).of("dino")["cka"]
     assert cka.shape == (3 * len(TYPES),) * 2
     assert np.isfinite(cka).all()
     assert cka[-1, -1] < 0.999
     vote = store.read_arrays(place.path("knn", "dino"), KNN)
     assert set(np.unique(vote["label"])) == set(range(CLASSES))
     assert store.read_arrays(place.path("probes", "moco_v3"), PROBE)["top"].shape == (128, 10)
-    assert store.read_arrays(place.path("agree", "mae", "moco_v3"), AGREE)["tau"].shape == (2, 128)
+    assert store.read_pairs(place.path("agree", "mae"), AGREE).of("moco_v3")["tau"].shape == (2, 128)

@@ -32,7 +32,8 @@ DEPTH = 3
 def objective(recipe: FinetuneRecipe = RECIPE) -> Finetune:
     options = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": DEPTH, "num_heads": 2, "dynamic_img_size": True}
     vit = build("vit_tiny_patch16_224", seed=1, **options, drop_path_rate=recipe.drop_path)
-    return Finetune(vit, recipe, 4, 16, MEAN, STD, Normalize(torch.tensor(MEAN), torch.tensor(STD)))
+    watched = torch.randint(256, (6, 3, 16, 16), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+    return Finetune(vit, recipe, 4, 16, MEAN, STD, Normalize(torch.tensor(MEAN), torch.tensor(STD)), watched)
 
 
 @pytest.fixture
@@ -81,6 +82,7 @@ def test_a_killed_run_resumes_to_identical_weights_and_the_same_path(
     assert {every: steps.ways() for every, steps in resumed.paths.items()} == {
         every: steps.ways() for every, steps in whole.paths.items()
     }
+    assert torch.equal(torch.stack(resumed.trace), torch.stack(whole.trace))
 
 
 def test_the_path_is_that_of_the_weights_at_the_ends_of_epochs(
@@ -88,15 +90,22 @@ def test_the_path_is_that_of_the_weights_at_the_ends_of_epochs(
 ) -> None:
     one = objective()
     seen = [{name: p.detach().clone() for name, p in one.vit.named_parameters()}]
+    final = [torch.empty(0)]
     save = engine._save
 
+    @torch.no_grad()
     def noting(*args: Any) -> None:
         seen.append({name: p.detach().clone() for name, p in one.vit.named_parameters()})
+        final.append(one.vit.eval()(one.normalise(one.watched.float() / 255)))
         save(*args)
 
     monkeypatch.setattr(engine, "_save", noting)
     train(one, images, tmp_path)
-    assert len(seen) == 5
+    assert len(seen) == len(one.trace) == 5
+    final[0] = objective().vit(one.normalise(one.watched.float() / 255))
+    for kept, expected_now in zip(one.trace, final, strict=True):
+        assert torch.equal(kept, expected_now.half())
+    assert not torch.equal(one.trace[0], one.trace[1])
     for every, steps in one.paths.items():
         expected = Steps(seen[0])
         for snapshot in seen[every::every]:
