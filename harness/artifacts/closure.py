@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from functools import lru_cache
 from pathlib import Path
 
 from harness.artifacts.errors import InvalidInput
@@ -40,18 +42,18 @@ def _above(module: str) -> set[str]:
 def _imports(module: str, path: Path) -> set[str]:
     """Modules of harness that a module's source names, those in `from package import name` only where it is one."""
     try:
-        tree = ast.parse(path.read_bytes())
+        statements = _named(path.read_bytes())
     except SyntaxError as error:
         raise InvalidInput(path, field="source", seen=error, expected="Python") from error
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in statements:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            names |= {base, *(f"{base}.{alias.name}" for alias in node.names if _source(f"{base}.{alias.name}"))}
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names if _is_module(base, alias.name))}
     return {name for name in names if name.split(".")[0] == "harness"}
 
 
@@ -63,9 +65,64 @@ def dependencies(module: str) -> list[str]:
     return [name for name in files(module) if not name.startswith("harness/artifacts/")]
 
 
-def code_digest(module: str) -> str:
-    """SHA-256 over the dependencies' bytes."""
-    return digest({name: digest((ROOT / name).read_bytes()) for name in dependencies(module)})
+def fingerprint(*modules: str) -> dict[str, str]:
+    """SHA-256 of what each of the modules' dependencies says, by its path: its syntax tree without comments, docstrings and
+    annotations, so that another wording changes nothing.
+
+    Raises as `files` does.
+    """
+    found = {name for module in modules for name in dependencies(module)}
+    return {name: digest(_says(ROOT / name)) for name in sorted(found)}
+
+
+def code_digest(*modules: str) -> str:
+    """SHA-256 over the fingerprint."""
+    return digest(fingerprint(*modules))
+
+
+def _says(path: Path) -> str:
+    return _silent(path.read_bytes())
+
+
+@lru_cache(maxsize=256)
+def _silent(source: bytes) -> str:
+    # Written out again, since the trees themselves differ from one version of Python to the next.
+    return ast.unparse(_Silent().visit(ast.parse(source)))
+
+
+class _Silent(ast.NodeTransformer):
+    """Takes docstrings and annotations out of a syntax tree, which has no comments."""
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+                # A body is never empty.
+                node.body[0] = ast.Pass()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        if isinstance(node, ast.AnnAssign):
+            node.annotation = ast.Constant(None)
+        return node
+
+
+def _is_module(package: str, name: str) -> bool:
+    """Whether `from package import name` means a module, there or gone: what the package itself does not say is one."""
+    if _source(f"{package}.{name}") is not None:
+        return True
+    path = _source(package)
+    if path is None or path.name != "__init__.py" or package.split(".")[0] != "harness":
+        return False
+    return re.search(rf"\b{re.escape(name)}\b", path.read_text()) is None
+
+
+@lru_cache(maxsize=256)
+def _named(source: bytes) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """The import statements of a source, wherever they stand."""
+    return tuple(node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom))
 
 
 def _source(module: str) -> Path | None:

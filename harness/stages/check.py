@@ -1,14 +1,63 @@
-"""Check: the parameters, before anything is measured by them."""
+"""Check: the parameters, before anything is measured by them, and what decides each stage's result beside its inputs."""
 
 from __future__ import annotations
 
-from harness.artifacts import files
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+
+from pydantic import BaseModel
+
+from harness.artifacts import closure, files
+from harness.artifacts.params import Embeddings, Profile, Released
+from harness.artifacts.recipes import RandomRecipe
 from harness.stages.place import Place
+
+# Each stage's module, and the parameters of the profile that it reads. That of a model's weights is `origin`.
+STAGES: dict[str, tuple[str, Callable[[Profile], Sequence[object]]]] = {
+    "finetune": ("harness.stages.finetune", lambda p: [p.data, p.finetune]),
+    "extract": ("harness.stages.extract", lambda p: [p.data, p.extract]),
+    "references": ("harness.stages.references", lambda p: [p.references, p.finetuned]),
+    "compare": ("harness.stages.compare", lambda p: [p.extract, p.similarity]),
+    "drift": ("harness.stages.drift", lambda p: [p.similarity.subsets]),
+    "line": ("harness.stages.line", lambda p: [p.data, p.extract]),
+    "knn": ("harness.stages.knn", lambda p: [p.knn]),
+    "probe": ("harness.stages.probe", lambda p: [p.data, p.extract, p.probe]),
+    "agree": ("harness.stages.agree", lambda p: []),
+    "pixels": ("harness.stages.knn", lambda p: [p.data, p.extract, p.knn]),
+    "sweep": ("harness.stages.sweep", lambda p: [p.data, p.extract.batch, p.sweep, p.sweep_models]),
+    "report": ("harness.stages.report", lambda p: [p.models, p.references]),
+}
 
 
 def run(place: Place) -> None:
-    """Make checked.txt, which every first stage depends on: params.yaml was read whole and has the profile.
+    """Make fingerprints/<stage>.json of every stage and fingerprints/weights/<model>.json of every model: the code that decides
+    the result, file by file, and the resolved parameters.
 
-    dvc itself answers an unknown profile with the names of parameters that it misses.
+    A stage depends on its file alone, so that another wording of the code makes nothing stale, and another default does.
     """
-    files.write_bytes(place.path("checked", ending=".txt"), f"{place.profile}\n".encode())
+    # Models of one objective have one code.
+    fingerprint = cache(closure.fingerprint)
+    for stage, (module, parameters) in STAGES.items():
+        _write(place, stage, fingerprint(module), parameters(place.settings))
+    for model in place.settings.models:
+        modules, read = origin(place, model)
+        _write(place, f"weights/{model}", fingerprint(*modules), read)
+
+
+def origin(place: Place, model: str) -> tuple[list[str], list[object]]:
+    """The modules that make a model's weights, its objective's among them, and the parameters that they do so by."""
+    weights, module = place.params.weights(model, place.profile), "harness.stages.weights"
+    if isinstance(weights, Embeddings):
+        return [module], [weights]
+    architecture = place.params.architecture(model, place.profile)
+    if isinstance(weights, Released | RandomRecipe):
+        return [module], [architecture, weights]
+    return [module, f"harness.training.{weights.objective}"], [architecture, weights, place.settings.data]
+
+
+def _write(place: Place, name: str, code: Mapping[str, str], parameters: Sequence[object]) -> None:
+    resolved = [p.model_dump(mode="json") if isinstance(p, BaseModel) else p for p in parameters]
+    content = {"code": code, "parameters": resolved}
+    path = place.path("fingerprints", name, ending=".json")
+    files.write_bytes(path, f"{json.dumps(content, indent=1, sort_keys=True)}\n".encode())

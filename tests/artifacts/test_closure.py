@@ -61,8 +61,10 @@ def test_the_digest_changes_with_any_dependency_and_with_nothing_else(project: P
     for name in ("a", "b", "c", "d", "f", "g", "sub/__init__", "sub/e"):
         path = project / f"harness/{name}.py"
         text = path.read_text()
-        path.write_text(f"{text}# \n")
+        path.write_text(f"{text}CHANGED = 1\n")
         assert closure.code_digest("harness.a") != before, name
+        path.write_text(f"# In other words.\n{text}# \n")
+        assert closure.code_digest("harness.a") == before, name
         path.write_text(text)
     (project / "harness/artifacts/store.py").write_text("x = 2\n")
     (project / "harness/sub/i.py").write_text("import harness.g\n")
@@ -90,7 +92,9 @@ def test_a_module_that_does_not_exist_is_refused(module: str) -> None:
     assert caught.value.exit_code == 12
 
 
-@pytest.mark.parametrize("text", ["import harness.gone", "from harness.gone import x", "from harness.sub.gone import x"])
+@pytest.mark.parametrize(
+    "text", ["import harness.gone", "from harness.gone import x", "from harness.sub.gone import x", "from harness import gone"]
+)
 def test_an_import_of_what_does_not_exist_names_the_importer(project: Path, text: str) -> None:
     (project / "harness/d.py").write_text(text)
     with pytest.raises(InvalidInput, match=r"harness/d\.py: imports\n  seen: harness\.(sub\.)?gone"):

@@ -93,4 +93,4 @@ def test_check_answers_an_unknown_profile_with_the_nearest_one(tiny: Place, caps
     assert (code, "seen: tyny" in message, "expected: tiny?" in message) == (12, True, True)
     assert not Path("artifacts").exists()
     assert outcome(capsys, "check")[0] == 0
-    assert tiny.path("checked", ending=".txt").read_text() == "tiny\n"
+    assert tiny.path("fingerprints", "knn", ending=".json").is_file()

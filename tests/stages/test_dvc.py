@@ -10,16 +10,26 @@ import pytest
 import yaml
 
 from harness.__main__ import STAGES
-from harness.artifacts.closure import ROOT, dependencies
+from harness.artifacts.closure import ROOT
 from harness.artifacts.params import FINETUNED, start_of
+from harness.stages import check
 
 DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_the_declared_code_is_the_import_closure(stage: str) -> None:
-    declared = {dep for dep in DVC["stages"][stage]["deps"] if dep.startswith("harness/")}
-    assert declared == set(dependencies(STAGES[stage][0]))
+@pytest.mark.parametrize("stage", [name for name in STAGES if name != "check"])
+def test_a_stage_depends_on_its_fingerprint_and_on_no_code(stage: str) -> None:
+    deps = DVC["stages"][stage]["deps"]
+    own = "weights/${item.m}" if stage == "weights" else stage
+    assert [dep for dep in deps if "fingerprints" in dep] == [f"artifacts/${{item.p}}/fingerprints/{own}.json"]
+    assert not [dep for dep in deps if not dep.startswith("artifacts/")]
+    assert "params" not in DVC["stages"][stage]
+
+
+def test_the_fingerprints_are_made_of_all_code_and_all_parameters() -> None:
+    assert DVC["stages"]["check"]["deps"] == ["harness", "params.yaml"]
+    assert set(check.STAGES) == {name for name in STAGES if name not in ("check", "weights")}
+    assert all(check.STAGES[name][0] == STAGES[name][0] for name in check.STAGES)
 
 
 def test_every_stage_of_the_command_line_is_in_dvc_yaml_and_the_other_way_round() -> None:
@@ -35,7 +45,7 @@ def test_stages_of_fine_tuned_models_are_those_of_the_others_but_for_the_names()
         assert all(stage[key] == first[key] for key in ("cmd", "deps", "outs"))
         if "m" in stage["matrix"]:
             assert stage["matrix"] | {"m": "${profile.models}"} == first["matrix"]
-            assert (stage["matrix"]["m"], stage["params"]) == ("${profile.finetuned}", first["params"])
+            assert stage["matrix"]["m"] == "${profile.finetuned}"
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -57,26 +67,20 @@ def test_every_artifact_that_a_stage_depends_on_is_made_by_a_stage() -> None:
     outs = [(stage, next(iter(out)) if isinstance(out, dict) else out) for stage in stages for out in stage["outs"]]
     made = {path for stage, out in outs for path in each(stage, out)}
     folders = {str(Path(path).parent) for path in made}
+    fingerprints = "artifacts/${item.p}/fingerprints"
+    assert fingerprints in made
     for stage in stages:
         read = [path for dep in stage["deps"] if dep.startswith("artifacts/") for path in each(stage, dep)]
         # A sweep model is some model.
         general = {re.sub(r"\$\{profile\.sweep_models\[\d+\]\}", "${item.m}", path) for path in read}
-        assert general <= made | folders
+        assert {path for path in general if not path.startswith(f"{fingerprints}/")} <= made | folders
 
 
 @pytest.mark.parametrize(("stage", "kind"), [("compare", "summaries"), ("agree", "probes")])
 def test_a_comparison_depends_on_the_references_and_on_no_other_model(stage: str, kind: str) -> None:
-    read = [dep.removeprefix("artifacts/${item.p}/") for dep in DVC["stages"][stage]["deps"] if dep.startswith("artifacts/")]
+    read = [dep.removeprefix("artifacts/${item.p}/") for dep in DVC["stages"][stage]["deps"] if "fingerprints" not in dep]
     ft = "${ft}" if "vars" in DVC["stages"][stage] else ""
     assert read == sorted([f"{kind}/${{item.m}}{ft}.safetensors", f"references/{kind}{ft}.json"])
-
-
-def test_whatever_depends_on_no_other_stage_waits_for_the_parameters_to_be_checked() -> None:
-    for name, stage in DVC["stages"].items():
-        made = [dep for dep in stage["deps"] if dep.startswith("artifacts/")]
-        assert made or name == "check"
-        if all("checked" in dep for dep in made):
-            assert made == ([] if name == "check" else ["artifacts/${item.p}/checked.txt"]), name
 
 
 def test_results_are_committed_and_banks_are_not() -> None:
