@@ -13,14 +13,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
-# Measure what has changed, then decide every claim, and put all of it on a page, whatever was decided.
+# Check what ships and measure some of it anew, then decide every claim, and put all of it on a page, whatever was decided.
 verify: setup
-	dvc repro $(AGAIN)
-	pytest claims --verdicts artifacts/verdicts.json; decided=$$?; python -m harness page && exit $$decided
+	python -m harness verify
+	pytest claims -n 2 --verdicts artifacts/verdicts.json; decided=$$?; python -m harness page && exit $$decided
 
-# Measure everything again, pre-training included.
-reproduce:
-	$(MAKE) verify AGAIN=--force
+# Measure everything anew, pre-training included, and decide.
+reproduce: setup
+	dvc repro --force
+	$(MAKE) verify
 
 # The authors' own weights on ten classes of photographs: fetched, measured, decided. params.yaml then says `profile: *laptop`.
 laptop: setup

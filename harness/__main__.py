@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from pathlib import Path
 
@@ -34,9 +33,10 @@ COMMANDS = {
     "cost": ("harness.stages.cost", "run", ()),
     "images": ("harness.stages.export", "run", ()),
     "page": ("harness.page.page", "run", ("verdicts",)),
+    "verify": ("harness.stages.verify", "run", ()),
 }
 # Stages without torch have no device.
-_TORCHLESS = ("agree", "check", "compare", "drift", "images", "page", "references", "report")
+_TORCHLESS = ("agree", "check", "compare", "drift", "images", "page", "references", "report", "verify")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,6 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from harness.stages.device import chosen_device
     from harness.stages.place import Place
 
     known = params.load(Path("params.yaml"))
@@ -81,7 +82,7 @@ def _run(options: argparse.Namespace) -> None:
             raise InvalidInput("command line", field=f"--{name}", seen="nothing", expected=expected)
         if name == "model":
             known.model(value)
-    extra = {} if options.stage in _TORCHLESS else {"device": _device()}
+    extra = {} if options.stage in _TORCHLESS else {"device": chosen_device()}
     getattr(importlib.import_module(module), function)(place, *chosen, **extra)
 
 
@@ -92,25 +93,6 @@ def _diff(verdicts: list[str]) -> int:
     from harness.evidence import diff
 
     return diff.run(*verdicts)
-
-
-def _device() -> str:
-    """HARNESS_DEVICE, else the CPU: an environment variable, since dvc would rerun a stage whose command changes.
-
-    Of several GPUs, each process of a launch has its own.
-    """
-    name = os.environ.get("HARNESS_DEVICE", "cpu")
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name += f":{os.environ['LOCAL_RANK']}"
-    import torch
-
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise BadEnvironment(
-            "HARNESS_DEVICE", seen=f"{name}: {str(error).splitlines()[0]}", expected="a device that is there"
-        ) from error
-    return name
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -93,6 +93,22 @@ def read_arrays(path: Path, schema: Schema) -> Arrays:
     return Arrays(values, provenance, sha)
 
 
+def kind_of_arrays(path: Path) -> str:
+    """Which kind of artifact a .safetensors file says that it is. Raises MissingArtifact and InvalidInput."""
+    _must_exist(path)
+    return str(_said(path, _map(path)[1])["kind"])
+
+
+def kind_of_table(path: Path) -> str:
+    """The same of a .json file."""
+    _must_exist(path)
+    try:
+        text = json.dumps(json.loads(path.read_bytes())["artifact"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidInput(path, field="file", seen=error, expected="a whole JSON artifact", next_step=REBUILD) from error
+    return str(_said(path, text)["kind"])
+
+
 def write_pairs(path: Path, schema: Schema, pairs: Mapping[str, Mapping[str, NDArray[Any]]], provenance: Provenance) -> str:
     """Write a model's comparisons with its references, by their names, as one artifact; else as write_arrays.
 
@@ -277,13 +293,20 @@ def _map(path: Path) -> tuple[bytes, str, dict[str, NDArray[Any]]]:
     return raw, text, values
 
 
-def _header(path: Path, schema: Schema, text: str) -> dict[str, Any]:
+def _said(path: Path, text: str) -> dict[str, Any]:
+    """What an artifact says of itself."""
     try:
         header: dict[str, Any] = json.loads(text)
-        kind, version = header["kind"], header["version"]
+        header["kind"], header["version"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         expected = "kind, version, hash, provenance"
         raise InvalidInput(path, field="header", seen=text[:80] or "none", expected=expected, next_step=REBUILD) from error
+    return header
+
+
+def _header(path: Path, schema: Schema, text: str) -> dict[str, Any]:
+    header = _said(path, text)
+    kind, version = header["kind"], header["version"]
     if (kind, version) != (schema.kind, schema.version):
         expected = f"{schema.kind} version {schema.version}"
         raise InvalidInput(path, field="schema", seen=f"{kind} version {version}", expected=expected, next_step=REBUILD)

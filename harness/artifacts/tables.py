@@ -268,3 +268,9 @@ def checkpoint(tensors: Mapping[str, NDArray[Any]]) -> Schema:
             for name, array in tensors.items()
         },
     )
+
+
+# Every kind of array artifact but checkpoints, whose columns are their network's.
+ARRAYS = {schema.kind: schema for schema in (TRACE, DRIFT, LINE, BANK, EMBEDDINGS, SUMMARY, KNN, PIXELS, PROBE, SWEEP)}
+PAIRS = {schema.kind: schema for schema in (CKA, AGREE, SIMILARITY, FINAL)}
+TABLES = {schema.kind: schema for schema in (CURVE, PATH)}

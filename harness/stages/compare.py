@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from harness.artifacts import store
 from harness.artifacts.layout import Layout, of_type, types_of
+from harness.artifacts.params import Profile
 from harness.artifacts.provenance import refuse_other_images
-from harness.artifacts.tables import BANK, CKA, FINAL, SIMILARITY, pack, unpack
+from harness.artifacts.tables import CKA, FINAL, SIMILARITY, pack, unpack
 from harness.maths import cka, similarity
 from harness.stages import summary
 from harness.stages.place import Place
@@ -30,21 +31,29 @@ def run(place: Place, model: str) -> None:
     A pair of references is compared once, with the later one of the two as the model.
     """
     settings, chosen, images = place.settings, place.settings.similarity, place.settings.extract.images
-    own = store.read_arrays(place.path("banks", model), BANK)
+    own = summary.bank(place, model)
     inputs = {f"summaries/{model}": summary.sha256(place, model)}
     pairs: dict[str, dict[str, dict[str, NDArray[np.generic]]]] = {"cka": {}, "similarity": {}, "final": {}}
     for reference in tqdm(place.params.compared(model, place.profile), desc=model, disable=not sys.stderr.isatty()):
-        bank = store.read_arrays(place.path("banks", reference), BANK)
+        bank = summary.bank(place, reference)
         refuse_other_images("compare", {model: own.provenance, reference: bank.provenance})
         inputs[f"summaries/{reference}"] = summary.sha256(place, reference)
-        pairs["final"][reference] = final_features(own, bank, images, chosen.k, chosen.subsets)
-        if min(len(own["widths"]), len(bank["widths"])) > 1:
-            pairs["similarity"][reference] = second_opinions(own, bank, images, chosen.k, chosen.subsets)
-            pairs["cka"][reference] = layer_pairs(own, bank, settings.extract.minibatch)
+        for kind, columns in pair(own, bank, settings).items():
+            pairs[kind][reference] = columns
     for schema in (CKA, SIMILARITY, FINAL):
         parameters: list[object] = [settings.extract.minibatch] if schema is CKA else [images, chosen]
         provenance = place.provenance(__name__, parameters, images=own.provenance.images, inputs=inputs)
         store.write_pairs(place.path(schema.kind, model), schema, pairs[schema.kind], provenance)
+
+
+def pair(a: store.Arrays, b: store.Arrays, settings: Profile) -> dict[str, dict[str, NDArray[np.generic]]]:
+    """The columns of each kind of comparison of two banks; of embeddings that of what is handed on alone."""
+    chosen, images = settings.similarity, settings.extract.images
+    made = {"final": final_features(a, b, images, chosen.k, chosen.subsets)}
+    if min(len(a["widths"]), len(b["widths"])) > 1:
+        made["similarity"] = second_opinions(a, b, images, chosen.k, chosen.subsets)
+        made["cka"] = layer_pairs(a, b, settings.extract.minibatch)
+    return made
 
 
 def layer_pairs(a: store.Arrays, b: store.Arrays, n: int) -> dict[str, NDArray[np.generic]]:

@@ -45,10 +45,16 @@ class _Origin(NamedTuple):
 
 
 def run(place: Place, model: str, *, device: str = "cpu") -> None:
-    """Make banks/<model>: the first images' Grams of every layer, and every image's GAP features and, where there are, CLS.
+    """Make banks/<model>, and summaries/<model>, which says whether it is another bank than before.
 
-    And summaries/<model>, which says whether it is another bank than before.
+    The summary ships and the bank does not: it is made again where something is measured from it (summary.py).
     """
+    write_bank(place, model, device=device)
+    summary.keep(place, model, store.read_arrays(place.path("banks", model), BANK))
+
+
+def write_bank(place: Place, model: str, *, device: str = "cpu") -> None:
+    """Make banks/<model>: the first images' Grams of every layer, and every image's GAP features and, where there are, CLS."""
     settings = place.settings
     size = settings.extract
     weights = place.params.weights(model, place.profile)
@@ -97,7 +103,6 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
             libraries=LIBRARIES,
         )
         out.finish(provenance)
-    summary.keep(place, model, store.read_arrays(place.path("banks", model), BANK))
 
 
 def _network(place: Place, model: str, device: str) -> _Origin:

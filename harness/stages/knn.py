@@ -15,7 +15,7 @@ from harness.artifacts import store
 from harness.artifacts.layout import Layout
 from harness.artifacts.params import KnnParams
 from harness.artifacts.provenance import digest
-from harness.artifacts.tables import BANK, KNN, PIXELS, pack
+from harness.artifacts.tables import KNN, PIXELS, pack
 from harness.data import images
 from harness.maths.neighbours import classify
 from harness.stages import summary
@@ -28,7 +28,7 @@ ROWS = 65_536
 
 def run(place: Place, model: str, *, device: str = "cpu") -> None:
     """Make knn/<model> from the model's bank."""
-    bank = store.read_arrays(place.path("banks", model), BANK)
+    bank = summary.bank(place, model)
     params = place.settings.knn
     provenance = place.provenance(
         __name__,

@@ -17,7 +17,7 @@ from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.layout import Layout
 from harness.artifacts.params import Embeddings, ProbeParams
-from harness.artifacts.tables import BANK, PROBE, TOKENS, pack
+from harness.artifacts.tables import PROBE, TOKENS, pack
 from harness.data import images
 from harness.models import checkpoint
 from harness.models.build import build, normalisation, normaliser
@@ -58,7 +58,7 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
     """
     settings, chosen, given = place.settings, place.settings.probe, place.params.weights(model, place.profile)
     architecture = None if isinstance(given, Embeddings) else place.params.architecture(model, place.profile)
-    bank = store.read_arrays(place.path("banks", model), BANK)
+    bank = summary.bank(place, model)
     inputs = {f"summaries/{model}": summary.sha256(place, model)}
 
     layout = Layout.of(bank)

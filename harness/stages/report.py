@@ -18,6 +18,13 @@ from harness.stages.place import Place
 
 def run(place: Place) -> None:
     """Make report/metrics.json, report/knn.csv, report/curves.csv and report/overview.png."""
+    for name, text in texts(place).items():
+        _write(place, name, text)
+    files.write_bytes(place.path("report", ending="") / "overview.png", _picture(place, _knn(place), _cka(place)))
+
+
+def texts(place: Place) -> dict[str, str]:
+    """The report's files of numbers, by name."""
     knn, cka, curves = _knn(place), _cka(place), _curves(place)
     pixels = store.read_arrays(place.path("pixels"), PIXELS)
     final = knn[knn.depth == "norm"]
@@ -27,10 +34,11 @@ def run(place: Place) -> None:
         "knn_pixels": _share(pixels["vote"], pixels["label"]),
         "cka_same_depth": {pair: round(float(np.nanmean(np.diag(matrix))), 4) for pair, matrix in cka.items()},
     }
-    _write(place, "metrics.json", json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    _write(place, "knn.csv", knn.to_csv(index=False, lineterminator="\n"))
-    _write(place, "curves.csv", curves.to_csv(index=False, lineterminator="\n"))
-    files.write_bytes(place.path("report", ending="") / "overview.png", _picture(place, knn, cka))
+    return {
+        "metrics.json": json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False) + "\n",
+        "knn.csv": knn.to_csv(index=False, lineterminator="\n"),
+        "curves.csv": curves.to_csv(index=False, lineterminator="\n"),
+    }
 
 
 def _knn(place: Place) -> pd.DataFrame:

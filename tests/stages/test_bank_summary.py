@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.artifacts import store
+from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import BANK, SUMMARY, unpack
 from harness.stages import extract, summary, weights
@@ -88,3 +89,27 @@ def test_one_that_cannot_be_read_is_made_again(tiny: Place, bank: Arrays) -> Non
     MADE.write_bytes(before[:-20])
     summary.keep(tiny, "one", bank)
     assert MADE.read_bytes() == before
+
+
+def test_a_bank_that_is_not_there_is_extracted_again_and_its_summary_stays(tiny: Place, bank: Arrays) -> None:
+    before, values = MADE.read_bytes(), {name: np.array(array) for name, array in bank.values.items()}
+    tiny.path("banks", "one").unlink()
+    again = summary.bank(tiny, "one")
+    assert all(np.array_equal(again[name], values[name]) for name in values)
+    assert MADE.read_bytes() == before
+
+
+def test_a_bank_of_other_weights_is_extracted_again(tiny: Place, bank: Arrays) -> None:
+    old = bank.provenance.model_copy(update={"weights": "of another branch"})
+    store.write_arrays(tiny.path("banks", "one"), BANK, {name: np.array(array) for name, array in bank.values.items()}, old)
+    assert summary.bank(tiny, "one").sha256 == bank.sha256
+
+
+def test_a_bank_that_comes_out_otherwise_than_its_summary_says_is_refused(tiny: Place, bank: Arrays) -> None:
+    known = store.read_arrays(MADE, SUMMARY)
+    values = {name: np.array(array) for name, array in known.values.items()}
+    values["rms"][2] *= 1.01
+    store.write_arrays(MADE, SUMMARY, values, known.provenance)
+    tiny.path("banks", "one").unlink()
+    with pytest.raises(InvalidInput, match=r"another bank than the one that was measured[\s\S]*run dvc repro"):
+        summary.bank(tiny, "one")

@@ -15,7 +15,7 @@ import torch
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.layout import Layout
-from harness.artifacts.tables import BANK, CKA, CURVE, KNN, PATH, PIXELS, SIMILARITY, SWEEP, TYPES, unpack
+from harness.artifacts.tables import BANK, CKA, CURVE, KNN, PATH, PIXELS, SIMILARITY, SUMMARY, SWEEP, TYPES, unpack
 from harness.artifacts.tables import checkpoint as checkpoint_schema
 from harness.data import images as image_lists
 from harness.maths import cka
@@ -218,6 +218,8 @@ def test_banks_of_different_images_are_refused(tiny: Place) -> None:
     other = bank.provenance.model_copy(update={"images": "another list"})
     values = {name: np.array(value) for name, value in bank.values.items()}
     store.write_arrays(tiny.path("banks", "two"), BANK, values, other)
+    known = store.read_arrays(tiny.path("summaries", "two"), SUMMARY)
+    store.write_arrays(tiny.path("summaries", "two"), SUMMARY, {name: np.array(v) for name, v in known.values.items()}, other)
     with pytest.raises(InvalidInput, match="image lists"):
         compare.run(tiny, "two")
 
