@@ -320,9 +320,8 @@ def subsets_of(params: Params, reading: Reading, token: str) -> Measure:
     """Debiased CKA of one token's features of two models from their artifact."""
 
     def pair(a: str, b: str) -> Pair:
-        _, names, transposed, arrays = open_pair(params, reading, SIMILARITY, a, b)
-        found = Pair.from_subsets(arrays, token, names=names, transposed=transposed)
-        return replace(found, draws=1) if reading.bare else found
+        path, names, transposed, _ = open_pair(params, reading, SIMILARITY, a, b)
+        return _subsets(path, names, transposed, token, reading.bare)
 
     return pair
 
@@ -366,9 +365,8 @@ def agreements_of(params: Params, reading: Reading) -> Agreements:
     """The agreement of two models' linear probes from their artifact."""
 
     def pair(a: str, b: str) -> Agreement:
-        _, _, transposed, arrays = open_pair(params, reading, AGREE, a, b)
-        found = Agreement.from_arrays(arrays, transposed=transposed)
-        return replace(found, draws=1) if reading.bare else found
+        path, names, transposed, _ = open_pair(params, reading, AGREE, a, b)
+        return _agreement(path, names, transposed, reading.bare)
 
     return pair
 
@@ -459,15 +457,29 @@ def _table(path: Path) -> Table:
 
 
 # A pair keeps its draws (16 MB), which every claim about it shares.
-@lru_cache(maxsize=12)
+@lru_cache(maxsize=24)
 def _pair(path: Path, names: tuple[str, str], transposed: bool, adjusted: bool) -> Pair:
     arrays = _read(path, CKA.kind).of(names[0] if transposed else names[1])
     pair = Pair.from_arrays(arrays, names=names, transposed=transposed)
     return pair.deconfounded() if adjusted else pair
 
 
-# Without draws it is small, and the null by roles asks for many.
+# One layer type: a tenth of that, and the null by roles asks for many.
 @lru_cache(maxsize=256)
+def _subsets(path: Path, names: tuple[str, str], transposed: bool, token: str, bare: bool) -> Pair:
+    arrays = _read(path, SIMILARITY.kind).of(names[0] if transposed else names[1])
+    pair = Pair.from_subsets(arrays, token, names=names, transposed=transposed)
+    return replace(pair, draws=1) if bare else pair
+
+
+@lru_cache(maxsize=256)
+def _agreement(path: Path, names: tuple[str, str], transposed: bool, bare: bool) -> Agreement:
+    found = Agreement.from_arrays(_read(path, AGREE.kind).of(names[0] if transposed else names[1]), transposed=transposed)
+    return replace(found, draws=1) if bare else found
+
+
+# Without draws it is small, and the null by roles asks for many.
+@lru_cache(maxsize=512)
 def _bare_pair(path: Path, names: tuple[str, str], transposed: bool, adjusted: bool) -> Pair:
     arrays = _read(path, CKA.kind).of(names[0] if transposed else names[1])
     pair = Pair.from_arrays(arrays, names=names, transposed=transposed)

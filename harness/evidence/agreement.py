@@ -71,17 +71,7 @@ class Agreement:
         if chosen.sum() < 2:
             seen = f"{int(chosen.sum())} of {len(chosen)} images"
             raise InvalidInput("agreement", field=f"images answered {subset}", seen=seen, expected="at least 2 to resample")
-        # Images outside the subset are drawn too and count nothing, so that subsets of one image list stay paired.
-        return Estimate.resample(
-            lambda w: (w @ (chosen * values)) / (w @ chosen),
-            len(values),
-            seed=SEED,
-            unit="images",
-            key=self.images,
-            draws=self.draws,
-            # With one draw only the value is asked for.
-            jackknife=self.draws > 1,
-        )
+        return Estimate.of_mean(values, chosen, seed=SEED, unit="images", key=self.images, draws=self.draws)
 
 
 # Two models' names to how alike they answer, seen from the first one.

@@ -6,7 +6,7 @@ the units have in common out of the uncertainty of the difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, Self
@@ -70,9 +70,8 @@ class Estimate:
             raise _invalid(unit, "n", n, "at least 2 units", "a single unit has no resampling spread")
         if draws < 1:
             raise _invalid(unit, "draws", draws, "at least 1")
-        counts = bootstrap_counts(seed, n, draws)
         rows = max(1, _BLOCK // n)
-        values = [_apply(statistic, counts[i : i + rows].astype(np.float64), unit) for i in range(0, draws, rows)]
+        values = [_apply(statistic, part, unit) for part in _blocks_of_counts(seed, n, draws, rows)]
         without = [_apply(statistic, _leave_one_out(n, i, min(i + rows, n)), unit) for i in range(0, n, rows) if jackknife]
         return cls(
             value=float(_apply(statistic, np.ones((1, n)), unit)[0]),
@@ -81,6 +80,36 @@ class Estimate:
             unit=unit,
             key=f"{key}/{unit}/n={n}/draws={draws}/seed={seed}",
             jackknife=np.concatenate(without) if jackknife else None,
+        )
+
+    @classmethod
+    def of_mean(
+        cls, values: FloatArray, counted: FloatArray | None = None, *, seed: int, unit: str, key: str, draws: int = 2000
+    ) -> Self:
+        """Bootstrap the mean of values (n,) over those units that are counted, (n,) of 0 and 1; over all without it.
+
+        As `resample` with weights w to (w @ (counted * values)) / (w @ counted), whose leave-one-out values need no weights:
+        they are (sum - own) / (count - own). Units that are not counted are drawn too, so that subsets of one list stay paired.
+        Raises InvalidInput as `resample` does, a draw without any counted unit among them.
+        """
+        n = len(values)
+        if n < 2:
+            raise _invalid(unit, "n", n, "at least 2 units", "a single unit has no resampling spread")
+        share = np.ones(n) if counted is None else counted
+        both = np.stack([values * share, share], axis=1)
+        rows = max(1, _BLOCK // n)
+        sums = np.concatenate([part @ both for part in _blocks_of_counts(seed, n, draws, rows)])
+        total = both.sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            drawn, left_out = sums[:, 0] / sums[:, 1], (total[0] - both[:, 0]) / (total[1] - both[:, 1])
+        return cls(
+            value=float(total[0] / total[1]) if total[1] else float("nan"),
+            draws=drawn,
+            n=n,
+            unit=unit,
+            key=f"{key}/{unit}/n={n}/draws={draws}/seed={seed}",
+            # With one draw only the value is asked for.
+            jackknife=left_out if draws > 1 else None,
         )
 
     def __add__(self, other: Estimate) -> Estimate:
@@ -207,11 +236,28 @@ def bootstrap_counts(seed: int, n: int, draws: int) -> NDArray[np.int32]:
     return counts
 
 
+def _blocks_of_counts(seed: int, n: int, draws: int, rows: int) -> Iterator[FloatArray]:
+    """The bootstrap counts as float64, so many rows at a time. What fits in one block several times over is kept as it is."""
+    if draws * n <= 4 * _BLOCK:
+        counts = _wide_counts(seed, n, draws)
+        yield from (counts[i : i + rows] for i in range(0, draws, rows))
+        return
+    narrow = bootstrap_counts(seed, n, draws)
+    yield from (narrow[i : i + rows].astype(np.float64) for i in range(0, draws, rows))
+
+
+@lru_cache(maxsize=6)
+def _wide_counts(seed: int, n: int, draws: int) -> FloatArray:
+    wide = bootstrap_counts(seed, n, draws).astype(np.float64)
+    wide.flags.writeable = False
+    return wide
+
+
 def bootstrap_means(outcomes: FloatArray, seed: int, draws: int) -> FloatArray:
     """Mean of each row of outcomes (statistic, n) in every bootstrap sample of the n units: (draws, statistic)."""
     n = outcomes.shape[1]
-    counts, step = bootstrap_counts(seed, n, draws), max(1, _BLOCK // n)
-    return np.concatenate([counts[i : i + step].astype(np.float64) @ outcomes.T / n for i in range(0, draws, step)])
+    step = max(1, _BLOCK // n)
+    return np.concatenate([part @ outcomes.T / n for part in _blocks_of_counts(seed, n, draws, step)])
 
 
 def _combine(estimates: Sequence[Estimate], rule: Callable[[FloatArray], FloatArray]) -> Estimate:

@@ -50,5 +50,4 @@ class Neighbourhoods:
     def same_depth(self, blocks: Sequence[int] = BLOCKS) -> Estimate:
         """Mean share over tokens and blocks, resampled over images with their neighbourhoods as they are."""
         share = self.share[:, list(blocks)].mean(axis=(0, 1))
-        n = len(share)
-        return Estimate.resample(lambda w: w @ share / n, n, seed=SEED, unit="images", key=self.images, draws=self.draws)
+        return Estimate.of_mean(share, seed=SEED, unit="images", key=self.images, draws=self.draws)

@@ -266,8 +266,10 @@ class Pair:
             top = top - with_a[..., :, None] * with_b[..., None, :] / pixels[..., None]
             own_a, own_b = own_a - with_a**2 / pixels, own_b - with_b**2 / pixels
         undefined_a, undefined_b = _undefined(own_a, self.dead_a), _undefined(own_b, self.dead_b)
-        bottom = np.where(undefined_a, np.nan, own_a)[..., :, None] * np.where(undefined_b, np.nan, own_b)[..., None, :]
-        cka = top / np.sqrt(bottom)
+        # Roots of the layers' own sums, which are few, and products in place: the cells are sixteen megabytes.
+        cka = top
+        cka *= (1 / np.sqrt(np.where(undefined_a, np.nan, own_a)))[..., :, None]
+        cka *= (1 / np.sqrt(np.where(undefined_b, np.nan, own_b)))[..., None, :]
         cka.flags.writeable = False
         return _Resampled(cka, undefined_a, undefined_b)
 

@@ -308,3 +308,28 @@ def test_bca_corrects_a_skewed_statistic():
 
     estimate = Estimate.resample(variance, 24, seed=0, unit="images", key="k")
     assert estimate.interval()[1] > estimate.interval(method="percentile")[1]
+
+
+@pytest.mark.parametrize("subset", [False, True])
+@pytest.mark.parametrize("n", [7, 300])
+def test_a_mean_over_counted_units_is_the_statistic_of_their_weights(n: int, subset: bool) -> None:
+    rng = np.random.default_rng(n)
+    values, counted = rng.normal(size=n), (rng.uniform(size=n) < 0.7).astype(float)
+    counted[:3] = 1
+    counted = counted if subset else np.ones(n)
+    fast = Estimate.of_mean(values, counted if subset else None, seed=3, unit="images", key="k", draws=200)
+    slow = Estimate.resample(lambda w: (w @ (counted * values)) / (w @ counted), n, seed=3, unit="images", key="k", draws=200)
+    assert (fast.n, fast.unit, fast.key) == (slow.n, slow.unit, slow.key)
+    assert fast.value == pytest.approx(slow.value, rel=1e-12)
+    np.testing.assert_allclose(fast.draws, slow.draws, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(fast.jackknife, slow.jackknife, rtol=1e-12, atol=1e-14)
+    assert (fast - slow).value == pytest.approx(0, abs=1e-14)
+
+
+def test_a_mean_of_one_draw_is_a_value_alone_and_of_no_unit_is_refused() -> None:
+    bare = Estimate.of_mean(np.arange(5.0), seed=0, unit="images", key="k", draws=1)
+    assert (bare.value, bare.jackknife, len(bare.draws)) == (2.0, None, 1)
+    with pytest.raises(InvalidInput, match="finite"):
+        Estimate.of_mean(np.arange(5.0), np.zeros(5), seed=0, unit="images", key="k")
+    with pytest.raises(InvalidInput, match="at least 2 units"):
+        Estimate.of_mean(np.ones(1), seed=0, unit="images", key="k")
