@@ -45,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.stage == "diff":
             return _diff(options.verdicts)
+        if options.stage == "accept":
+            return _accept(options)
         if options.verdicts and options.stage != "page":
             seen = " ".join(options.verdicts)
             raise InvalidInput("command line", field=options.stage, seen=seen, expected="options only, such as --model NAME")
@@ -86,6 +88,18 @@ def _run(options: argparse.Namespace) -> None:
     getattr(importlib.import_module(module), function)(place, *chosen, **extra)
 
 
+def _accept(options: argparse.Namespace) -> int:
+    if len(options.verdicts) != 1:
+        seen = " ".join(options.verdicts) or "nothing"
+        raise InvalidInput("command line", field="accept", seen=seen, expected="one stage, such as compare")
+    from harness.stages import accept
+    from harness.stages.place import Place
+
+    known = params.load(Path("params.yaml"))
+    accept.run(Place(known, options.profile or known.profile), options.verdicts[0], options.model)
+    return 0
+
+
 def _diff(verdicts: list[str]) -> int:
     if len(verdicts) != 2:
         seen = f"{len(verdicts)}: {' '.join(verdicts)}"
@@ -98,10 +112,13 @@ def _diff(verdicts: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m harness",
-        description="Run one stage (dvc repro runs all), or: fetch files, say a cost, write images, compare verdicts, a page.",
+        description="Run one stage (dvc repro runs all), or: fetch files, say a cost, write images, compare verdicts, write a "
+        "page, verify what ships, accept other code that gives the same results.",
     )
-    parser.add_argument("stage", choices=[*STAGES, *COMMANDS, "fetch", "diff"])
-    parser.add_argument("verdicts", nargs="*", help="diff: two verdict files or git revisions; page: verdict files")
+    parser.add_argument("stage", choices=[*STAGES, *COMMANDS, "fetch", "diff", "accept"])
+    parser.add_argument(
+        "verdicts", nargs="*", help="diff: two verdict files or git revisions; page: verdict files; accept: a stage"
+    )
     parser.add_argument("--profile", help="a profile of params.yaml; without it the one named there")
     parser.add_argument("--model")
     parser.add_argument("--kind", help="summaries, probes or summaries_ft: which of the references' artifacts")

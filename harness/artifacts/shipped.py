@@ -13,8 +13,8 @@ from harness.artifacts.schema import Column, Schema
 from harness.artifacts.store import Arrays, Table
 from harness.artifacts.tables import ARRAYS, PAIRS, TABLES
 
-# Folders of what is no artifact of the store: fingerprints, hashes of references, the report, and banks, which do not ship.
-_OTHERS = ("banks", "fingerprints", "references", "report")
+# What is no artifact of the store: fingerprints, what was accepted, hashes of references, the report. Banks do not ship.
+_OTHERS = ("accepted.json", "banks", "fingerprints", "references", "report")
 _DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "I64": "int64", "I16": "int16", "U8": "uint8"}
 
 

@@ -24,7 +24,7 @@ from harness.training.finetune import Finetune
 LIBRARIES = ("torch", "timm", "torchvision", "numpy", "pillow")
 
 
-def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), device: str = "cpu") -> None:
+def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), until: int | None = None, device: str = "cpu") -> None:
     """Make checkpoints/<model>_ft, curves/<model>_ft, path/<model> and trace/<model>; goes on where it was killed (its state
     lies in scratch).
 
@@ -52,7 +52,9 @@ def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), device: s
     parameters = [architecture, data, recipe]
     state = scratch / resolved([*parameters, start.sha256])[:16]
     labels = torch.from_numpy(source.label)
-    curve = pretrain(objective, recipe, pixels, labels, state, monitor_every=1, layer_decay=recipe.layer_decay, device=device)
+    curve = pretrain(
+        objective, recipe, pixels, labels, state, monitor_every=1, layer_decay=recipe.layer_decay, until=until, device=device
+    )
     provenance = place.provenance(
         __name__,
         parameters,
@@ -60,9 +62,11 @@ def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), device: s
         inputs={f"checkpoints/{model}": start.sha256},
         libraries=LIBRARIES,
     )
-    checkpoint.save(place.path("checkpoints", model + FINETUNED), network, provenance, place.precision(model))
     rows = pd.DataFrame(curve, columns=list(CURVE.columns)).astype({name: c.dtype for name, c in CURVE.columns.items()})
     store.write_table(place.path("curves", model + FINETUNED, ending=".json"), CURVE, rows, provenance)
+    if until is not None:
+        return
+    checkpoint.save(place.path("checkpoints", model + FINETUNED), network, provenance, place.precision(model))
     store.write_table(place.path("path", model, ending=".json"), PATH, ways(objective.paths), provenance)
     head = {"head_weight": objective.head.weight, "head_bias": objective.head.bias}
     trace = {"features": torch.stack(objective.trace)} | {name: value.detach().cpu() for name, value in head.items()}

@@ -69,7 +69,9 @@ def refuse_other_numbers(place: Place, differences: list[Difference]) -> None:
     """Raise InvalidInput for the array that differs most, if by more than rounding."""
     worst = max(differences, key=lambda one: one.value / one.limit)
     if worst.value > worst.limit:
-        path = place.path(worst.artifact)
+        tables = ("curves", "path")
+        ending = ".json" if worst.artifact.split("/")[0] in tables else ".safetensors"
+        path = place.path(worst.artifact, ending=ending)
         seen = f"{worst.value:.2e} from what is measured here"
         step = "run dvc repro; where nothing is stale, report the processor and the library versions"
         raise InvalidInput(path, field=worst.array, seen=seen, expected=f"at most {worst.limit:g}", next_step=step)
@@ -83,22 +85,23 @@ def measured(place: Place, models: tuple[str, ...]) -> Iterator[Difference]:
         extract.write_bank(place, model, device=chosen_device())
         banks[model] = store.read_arrays(place.path("banks", model), BANK)
         old = store.read_arrays(place.path("summaries", model), SUMMARY)
-        yield from _apart(f"summaries/{model}", summary.summary(banks[model]), old.values)
+        yield from apart(f"summaries/{model}", summary.summary(banks[model]), old.values)
         votes = knn.votes(banks[model], settings.knn)
-        yield from _apart(f"knn/{model}", votes, store.read_arrays(place.path("knn", model), KNN).values)
+        yield from apart(f"knn/{model}", votes, store.read_arrays(place.path("knn", model), KNN).values)
         for reference in (name for name in place.params.compared(model, place.profile) if name in banks):
             made = compare.pair(banks[model], banks[reference], settings)
             for schema in (schema for schema in (CKA, SIMILARITY, FINAL) if schema.kind in made):
                 old = store.read_pairs(place.path(schema.kind, model), schema).of(reference)
-                yield from _apart(f"{schema.kind}/{model}", made[schema.kind], old.values, beside=f" with {reference}")
+                yield from apart(f"{schema.kind}/{model}", made[schema.kind], old.values, beside=f" with {reference}")
 
 
-def _apart(
+def apart(
     artifact: str,
     made: Mapping[str, NDArray[np.generic]],
     old: Mapping[str, NDArray[np.generic]],
     beside: str = "",
 ) -> Iterator[Difference]:
+    """How far each array made here lies from the one that lies there. beside: what is said behind the array's name."""
     for name, array in made.items():
         there = np.asarray(old[name])
         if there.shape != array.shape:

@@ -26,8 +26,11 @@ from harness.training.engine import pretrain
 LIBRARIES = ("torch", "timm", "lightly", "kornia", "numpy", "scikit-learn")
 
 
-def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), device: str = "cpu") -> None:
-    """Make checkpoints/<model> and curves/<model>; training goes on where it was killed (its state lies in scratch)."""
+def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), until: int | None = None, device: str = "cpu") -> None:
+    """Make checkpoints/<model> and curves/<model>; training goes on where it was killed (its state lies in scratch).
+
+    until: stop after so many epochs and write the curve alone, to compare it with that of a whole run.
+    """
     weights = place.params.weights(model, place.profile)
     if isinstance(weights, Embeddings):
         provenance = place.provenance(__name__, [weights])
@@ -52,8 +55,11 @@ def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), device: s
             network = build(architecture.name, seed=weights.seed, positions=module.POSITIONS, **architecture.options)
         data = place.settings.data
         objective = module.OBJECTIVE(network, weights, data.size, normaliser(data.mean, data.std))
-        curve = _train(data, objective, weights, scratch / resolved(parameters)[:16], device)
+        curve = _train(data, objective, weights, scratch / resolved(parameters)[:16], until, device)
         network = objective.backbone()
+    if until is not None:
+        _write_curve(place, model, curve, place.provenance(__name__, parameters, code=code, libraries=LIBRARIES))
+        return
     provenance = place.provenance(__name__, parameters, code=code, libraries=LIBRARIES)
     checkpoint.save(place.path("checkpoints", model), network, provenance, place.precision(model))
     _write_curve(place, model, curve, provenance)
@@ -65,11 +71,13 @@ def _write_curve(place: Place, model: str, curve: list[dict[str, float]], proven
 
 
 def _train(
-    data: ScenesData | ReaderData, objective: nn.Module, recipe: Recipe, scratch: Path, device: str
+    data: ScenesData | ReaderData, objective: nn.Module, recipe: Recipe, scratch: Path, until: int | None, device: str
 ) -> list[dict[str, float]]:
     if not isinstance(data, ScenesData):
         expected = "released weights, or kind: scenes (training reads its images from memory)"
         raise InvalidInput("params.yaml", field="weights", seen="a recipe on a reader's images", expected=expected)
     source = images.load(data, "train", data.train, 0)
     pixels = torch.from_numpy(source.read(np.arange(len(source)))).permute(0, 3, 1, 2).contiguous()
-    return pretrain(objective, recipe, pixels, torch.from_numpy(source.label), scratch, monitor_every=2, device=device)
+    return pretrain(
+        objective, recipe, pixels, torch.from_numpy(source.label), scratch, monitor_every=2, until=until, device=device
+    )

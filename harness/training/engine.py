@@ -31,12 +31,14 @@ def pretrain(
     *,
     monitor_every: int,
     layer_decay: float = 1.0,
+    until: int | None = None,
     device: str = "cpu",
 ) -> list[dict[str, float]]:
     """Train in place, on the device, and return the curve: one row per monitored epoch (loss, k-NN accuracy).
 
     images: (n, 3, s, s) uint8. labels: (n,) int64, used by the k-NN monitor, and shown to an objective only where the
     recipe is labelled.
+    until: stop after so many epochs of the schedule, which is that of the whole run.
     layer_decay: how much lower each layer's rate is than the next one's, from the backbone's end on.
     scratch: folder of the resumable state. A run that was killed continues from the last finished epoch and ends with
     the very weights of an uninterrupted one.
@@ -52,7 +54,8 @@ def pretrain(
     rows: list[dict[str, float]] = []
     torch.manual_seed(recipe.seed)
     start = _restore(scratch, objective, optimiser, rows)
-    bar = tqdm(range(start, recipe.epochs), initial=start, total=recipe.epochs, unit="epoch", disable=not sys.stderr.isatty())
+    last = recipe.epochs if until is None else min(until, recipe.epochs)
+    bar = tqdm(range(start, last), initial=start, total=last, unit="epoch", disable=not sys.stderr.isatty())
     for epoch in bar:
         objective.train()
         order = torch.from_numpy(draws.permutation(recipe.seed, f"epoch{epoch}", len(images)))

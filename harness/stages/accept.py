@@ -1,0 +1,159 @@
+"""Accept: other code that gives the same results. One model of a stage is measured anew before the others are recorded."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from harness.artifacts import files, shipped
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.params import FINETUNED, nearest, start_of
+from harness.artifacts.store import Arrays, Table
+from harness.stages import check, verify
+from harness.stages.device import chosen_device
+from harness.stages.place import Place
+from harness.stages.verify import Difference
+
+# Trainings are held against their curve up to this epoch, the first that their k-NN is monitored at.
+EPOCHS = {"weights": 2, "finetune": 1}
+# Another device draws other views: the loss of a first epoch differs by a third of a hundredth.
+LOSS = 0.01
+RECORD = "accepted"
+
+
+def run(place: Place, stage: str, model: str | None) -> None:
+    """Measure one model of a stage anew, beside what lies there. Where it comes out the same, record all of the stage's results
+    as those of the code as it is now: in the fingerprints, in dvc.lock, and in accepted.json, which keeps what was compared.
+
+    Of a training the loss of the first epochs is compared.
+    Raises InvalidInput for a stage that measures nothing, and for a result that differs by more than rounding.
+    """
+    known = ["weights", *(name for name in check.STAGES if name not in ("references", "report"))]
+    if stage not in known:
+        raise InvalidInput("command line", field="accept", seen=stage, expected=nearest(stage, known))
+    chosen = model or _smallest(place, stage)
+    made, old = _measured(place, stage, chosen)
+    differences = [one for name in made for one in _apart(name, made[name], old[name])]
+    verify.refuse_other_numbers(place, differences)
+    worst = max(differences, key=lambda one: one.value / one.limit)
+    check.run(place)
+    _record(place, stage, chosen, worst)
+    _commit(place, stage)
+    apart = f"{worst.array} of {worst.artifact} is most apart, by {worst.value:.1e} where {worst.limit:g} is rounding"
+    print(f"{stage} of {chosen or place.profile} comes out the same: {apart}")
+    print(f"all results of {stage} are recorded as those of the code as it is now")
+
+
+def outputs(place: Place, stage: str, model: str | None) -> list[Path]:
+    """What a stage of dvc.yaml makes of a model."""
+    text = yaml.safe_load(Path("dvc.yaml").read_text())["stages"][stage]["outs"]
+    names = {"${item.p}": place.profile, "${item.m}": start_of(model or ""), "${ft}": _tuned(model)}
+    if "${ft}" not in str(text):
+        names["${item.m}"] = model or ""
+    found = []
+    for out in text:
+        path = out if isinstance(out, str) else next(iter(out))
+        for name, value in names.items():
+            path = path.replace(name, value)
+        found.append(Path(path))
+    return found
+
+
+def _tuned(model: str | None) -> str:
+    return FINETUNED if model is not None and model != start_of(model) else ""
+
+
+def _smallest(place: Place, stage: str) -> str | None:
+    """The model whose results are compared where none is named: the first that the stage has."""
+    if stage in ("pixels", "sweep"):
+        return None
+    if stage in ("finetune", "drift", "line"):
+        return place.settings.finetuned[0]
+    return place.settings.models[0]
+
+
+def _measured(place: Place, stage: str, model: str | None) -> tuple[dict[str, Arrays | Table], dict[str, Arrays | Table]]:
+    """A stage's artifacts of a model, measured anew and as they lie there, by name."""
+    from harness.__main__ import STAGES
+
+    module, function, _ = STAGES[stage]
+    call = getattr(importlib.import_module(module), function)
+    options: dict[str, Any] = {"device": chosen_device()} if "device" in inspect.signature(call).parameters else {}
+    options |= {"until": EPOCHS[stage]} if stage in EPOCHS else {}
+    root = place.path("", ending="")
+    paths = [path for path in outputs(place, stage, model) if stage not in EPOCHS or "curves" in path.parts]
+    names = [str(path.relative_to(root).with_suffix("")) for path in paths]
+    old = {name: shipped.read(path) for name, path in zip(names, paths, strict=True)}
+    with _beside(place, outputs(place, stage, model)):
+        call(place, *([model] if model else []), **options)
+        made = {name: shipped.read(path) for name, path in zip(names, paths, strict=True)}
+        for name, artifact in made.items():
+            # Mapped files are read before their folder goes.
+            if isinstance(artifact, Arrays):
+                made[name] = Arrays({k: np.array(v) for k, v in artifact.values.items()}, artifact.provenance, "")
+    return made, old
+
+
+@contextmanager
+def _beside(place: Place, made: list[Path]) -> Iterator[None]:
+    """Work in a folder that has everything that lies here but what a stage makes."""
+    here = Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="accept-") as name:
+        folder = Path(name)
+        for path in ("params.yaml", "data", "images", "weights"):
+            if Path(path).exists():
+                (folder / path).symlink_to(here / path)
+        for path in place.path("", ending="").rglob("*"):
+            if path.is_file() and path not in made:
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).symlink_to(here / path)
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(here)
+            shutil.rmtree(folder / ".scratch", ignore_errors=True)
+
+
+def _apart(name: str, made: Arrays | Table, old: Arrays | Table) -> Iterator[Difference]:
+    if isinstance(made, Arrays) and isinstance(old, Arrays):
+        yield from verify.apart(name, made.values, old.values)
+        return
+    assert isinstance(made, Table)
+    assert isinstance(old, Table)
+    # A curve of the first epochs is held against as many rows; one vote in its k-NN is more than rounding.
+    columns = [column for column in made.rows if made.rows[column].dtype != object and not column.startswith("knn_")]
+    rows = {column: made.rows[column].to_numpy() for column in columns}
+    there = {column: old.rows[column].to_numpy()[: len(made.rows)] for column in rows}
+    yield from (one._replace(limit=LOSS) for one in verify.apart(name, rows, there))
+
+
+def _record(place: Place, stage: str, model: str | None, worst: Difference) -> None:
+    """Keep what was compared, the newest of each stage."""
+    path = place.path(RECORD, ending=".json")
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    kept[stage] = {"compared": model or place.profile, "largest": worst._asdict()}
+    files.write_bytes(path, f"{json.dumps(kept, indent=1, sort_keys=True)}\n".encode())
+
+
+def _commit(place: Place, stage: str) -> None:
+    """Record in dvc.lock what lies there, of the stage and of the fingerprints."""
+    from dvc.repo import Repo
+
+    with Repo(".") as repo:
+        names = [
+            name for name in (stage, f"{stage}{FINETUNED}") if name in yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
+        ]
+        for target in ("check", *names):
+            repo.commit(target, force=True)
