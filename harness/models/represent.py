@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +35,15 @@ class Seen:
     norm: NDArray[np.float64] | None
 
 
+class _Tokens(NamedTuple):
+    """prefix: how many tokens come before those of the patches, CLS and registers alike; None where there are maps.
+    cls: whether the first of them is a CLS token that the network's output is made of.
+    """
+
+    prefix: int | None
+    cls: bool
+
+
 @dataclass
 class _Tap:
     """What the hooks of one forward collect: Grams at once, since activations are too large to keep."""
@@ -42,7 +52,7 @@ class _Tap:
     grams: list[Tensor] = field(default_factory=list)
     norms: list[Tensor] = field(default_factory=list)
     pooled: list[Tensor] = field(default_factory=list)
-    prefix: int = 1
+    tokens: _Tokens = field(default_factory=lambda: _Tokens(1, True))
 
     def see(self, name: str, output: Tensor) -> None:
         if name.endswith(".block"):
@@ -57,9 +67,10 @@ class _Tap:
 
     def pool(self, output: Tensor) -> Tensor:
         """Tokens (b, n, width), or a map (b, width, h, w), to (b, token, width)."""
-        if not self.prefix:
+        if self.tokens.prefix is None:
             return output.mean((2, 3))[:, None]
-        return torch.stack([output[:, 0], output[:, self.prefix :].mean(1)], 1)
+        patches = output[:, self.tokens.prefix :].mean(1)
+        return torch.stack([output[:, 0], patches], 1) if self.tokens.cls else patches[:, None]
 
 
 @torch.inference_mode()
@@ -70,9 +81,10 @@ def represent(
 
     normalise: what turns pixels in [0, 1] (b, 3, s, s) into the network's input. minibatch: with it, also the Grams of every
     layer over minibatches of that many consecutive images; batch and the number of images must be multiples of it.
-    Raises InvalidInput for a tail smaller than a minibatch, a network without CLS token, and NaN or Inf activations.
+    Raises InvalidInput for a tail smaller than a minibatch, NaN or Inf activations, and before any image is seen for a network
+    of other inputs and for a layer that it never calls.
     """
-    prefix = _prefix(network)
+    tokens = _tokens(network)
     if minibatch is not None and (len(images) % minibatch or batch % minibatch):
         seen = f"{len(images)} images, {batch} at a time"
         raise InvalidInput("extract", field="images and batch", seen=seen, expected=f"multiples of the minibatch, {minibatch}")
@@ -83,12 +95,14 @@ def represent(
     for start in range(0, len(images), batch):
         pixels = images.read(np.arange(start, min(start + batch, len(images))))
         inputs = normalise(torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255)
-        tap = _Tap(minibatch, prefix=prefix)
+        if start == 0:
+            _refuse_silent_layers(network, layers, torch.zeros_like(inputs[:1]))
+        tap = _Tap(minibatch, tokens=tokens)
         with tapped(layers, tap.see):
-            final = _handed_on(network, tap, inputs)
+            final = _pre_logits(network, tap, inputs)
         # (b, token, width) of each depth to a row: token by token, of each its depths.
         pooled = [*tap.pooled, final]
-        layout = Layout(TOKENS if prefix else TOKENS[1:], tuple(part.shape[2] for part in pooled))
+        layout = Layout(TOKENS if tokens.cls else TOKENS[1:], tuple(part.shape[2] for part in pooled))
         features = torch.cat(pooled, 2).flatten(1)
         if minibatch is None:
             grams, norm = None, None
@@ -124,21 +138,44 @@ def given(rows: NDArray[np.float16], normalise: nn.Module, images: Images, batch
         yield Seen(pixels, rows[index], layout, grams, norm)
 
 
-def _prefix(network: nn.Module) -> int:
-    """How many tokens come before those of the patches, the CLS token first; 0 where maps go from block to block."""
+def _tokens(network: nn.Module) -> _Tokens:
+    """Which tokens a network has. A register is no CLS token, and one of which the output is not made was not trained as a CLS
+    token: such networks are read by their patch tokens, like convolutional ones by their maps.
+    """
     if isinstance(network, CONVOLUTIONAL):
-        return 0
-    prefix = int(getattr(network, "num_prefix_tokens", 0))
-    if not prefix:
-        expected = "a ViT with a CLS token, a ResNet or a ConvNeXt"
+        return _Tokens(None, False)
+    prefix = getattr(network, "num_prefix_tokens", None)
+    if prefix is None:
+        expected = "a ViT, a ResNet or a ConvNeXt"
         raise InvalidInput("extract", field="network", seen=type(network).__name__, expected=expected)
-    return prefix
+    cls = getattr(network, "cls_token", None) is not None and getattr(network, "global_pool", "token") == "token"
+    return _Tokens(int(prefix), cls)
 
 
-def _handed_on(network: nn.Module, tap: _Tap, inputs: Tensor) -> Tensor:
-    """(b, token, width): a ViT's tokens after the final norm, and of a map what a classifier would be given."""
+def _pre_logits(network: nn.Module, tap: _Tap, inputs: Tensor) -> Tensor:
+    """(b, token, width): what a classifier would be given and, beside a CLS token, the mean of the patches' after the norm."""
     output = network.forward_features(inputs)
-    return tap.pool(output) if tap.prefix else network.forward_head(output, pre_logits=True)[:, None]
+    pre_logits = network.forward_head(output, pre_logits=True)
+    return torch.stack([pre_logits, tap.pool(output)[:, 1]], 1) if tap.tokens.cls else pre_logits[:, None]
+
+
+def _refuse_silent_layers(network: nn.Module, layers: dict[str, nn.Module], inputs: Tensor) -> None:
+    """Raise InvalidInput for a network that does not take such inputs, and for a layer that is no part of its forward pass."""
+    called: set[str] = set()
+    try:
+        with tapped(layers, lambda name, _: called.add(name)):
+            network.forward_features(inputs)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        size = " x ".join(map(str, inputs.shape[2:]))
+        said = " ".join(str(error).split()) or type(error).__name__
+        step = "set the architecture's img_size to the profile's, or dynamic_img_size where its positions are learned"
+        raise InvalidInput("extract", field="network", seen=f"images of {size}", expected=said, next_step=step) from error
+    silent = [name for name in layers if name not in called]
+    if silent:
+        kinds = sorted({name.partition(".")[2] for name in silent})
+        expected = "layers that the network calls as modules"
+        step = f"its {', '.join(kinds)} cannot be measured: timm computes them without the module"
+        raise InvalidInput("extract", field=f"layer {silent[0]}", seen="never called", expected=expected, next_step=step)
 
 
 def _fits_half(features: Tensor) -> bool:

@@ -77,7 +77,9 @@ def votes(bank: store.Arrays, params: KnnParams, device: str = "cpu") -> dict[st
     probe.fit(np.asarray(bank["train"][: params.images, final], np.float64), np.asarray(bank["train_label"][: params.images]))
 
     def logits(features: NDArray[np.generic]) -> torch.Tensor:
-        return torch.from_numpy(np.atleast_2d(probe.decision_function(np.asarray(features, np.float64)))).float()
+        found = probe.decision_function(np.asarray(features, np.float64))
+        # Of two classes scikit-learn gives the second one's alone.
+        return torch.from_numpy(np.stack([-found, found], axis=1) if found.ndim == 1 else found).float()
 
     return {
         "tokens": pack(layout.tokens),

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -161,7 +160,8 @@ def test_the_image_is_numbered_over_all_batches(network: nn.Module, normalise: n
 
     def spoil(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         calls.append(len(output))
-        if len(calls) > 1:
+        # The first batch and, before it, one empty image pass.
+        if len(calls) > 2:
             output = output.clone()
             output[3, 5, 7] = float("inf")
         return output
@@ -189,9 +189,64 @@ def test_a_gram_beyond_float32_is_refused(network: nn.Module, normalise: nn.Modu
     assert len(list(represent(network, normalise, images(), 16))) == 2
 
 
-def test_a_network_without_a_cls_token_is_refused(normalise: nn.Module) -> None:
-    network = timm.create_model("vit_tiny_patch16_224", num_classes=0, class_token=False, global_pool="avg", **OPTIONS)
-    with pytest.raises(InvalidInput, match="a ViT with a CLS token"):
+SMALL = {"img_size": 16, "patch_size": 4, "embed_dim": WIDTH, "depth": 2, "num_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "registers", "cls"),
+    [
+        # Registers and no CLS token.
+        ("vit_medium_patch16_reg4_gap_256", {}, 4, False),
+        # A CLS token, of which the output is not made.
+        ("vit_tiny_patch16_224", {"global_pool": "avg"}, 1, False),
+        # Neither.
+        ("vit_tiny_patch16_224", {"class_token": False, "global_pool": "avg"}, 0, False),
+        # A CLS token and registers.
+        ("vit_small_patch14_reg4_dinov2", {}, 5, True),
+        # A CLS token and one that learns from another network: the output is their mean.
+        ("deit_tiny_distilled_patch16_224", {}, 2, True),
+    ],
+)
+def test_what_is_read_is_what_the_networks_head_is_given(
+    normalise: nn.Module, name: str, options: dict[str, object], registers: int, cls: bool
+) -> None:
+    network = build(name, seed=3, **SMALL, **options)
+    with torch.inference_mode():
+        output = network.forward_features(inputs(normalise))
+        pre_logits = network.forward_head(output, pre_logits=True)
+        blocks = [block for block in network.forward_intermediates(inputs(normalise), norm=False, output_fmt="NLC")[1]]
+    parts = list(represent(network, normalise, images(), 16))
+    features, layout = joined(parts, "features"), parts[0].layout
+    assert layout.tokens == (("cls", "gap") if cls else ("gap",))
+    close = {"rtol": 1e-3, "atol": 1e-3}
+    np.testing.assert_allclose(features[:, layout.at(layout.tokens[0], -1)], pre_logits, **close)
+    # Registers are no patches.
+    for depth, patches in enumerate(blocks):
+        assert patches.shape[1] == 16
+        np.testing.assert_allclose(features[:, layout.at("gap", depth)], patches.mean(1), **close)
+    if cls:
+        np.testing.assert_allclose(features[:, layout.at("gap", -1)], output[:, registers:].mean(1), **close)
+
+
+@pytest.mark.parametrize("name", ["beit_base_patch16_224", "eva02_tiny_patch14_224"])
+def test_a_layer_that_the_network_never_calls_is_refused_before_any_image(normalise: nn.Module, name: str) -> None:
+    network = build(name, seed=3, **SMALL)
+    read: list[int] = []
+
+    def spy(index: np.ndarray) -> np.ndarray:
+        read.extend(index.tolist())
+        return images().read(index)
+
+    watched = Images(np.zeros(COUNT, np.int64), 2, spy)
+    with pytest.raises(InvalidInput, match=r"layer 0\.attn\.qkv[\s\S]*never called|a module attn") as refused:
+        list(represent(network, normalise, watched, 16, minibatch=MINIBATCH))
+    assert refused.value.exit_code == 12
+    assert len(read) <= 16
+
+
+def test_a_network_of_another_image_size_is_refused_with_both_sizes(normalise: nn.Module) -> None:
+    network = build("vit_tiny_patch16_224", **(SMALL | {"img_size": 28}))
+    with pytest.raises(InvalidInput, match=r"images of 16 x 16[\s\S]*28"):
         next(represent(network, normalise, images(), 16))
 
 

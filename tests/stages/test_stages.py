@@ -15,7 +15,7 @@ import torch
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.layout import Layout
-from harness.artifacts.tables import BANK, CKA, CURVE, KNN, PATH, PIXELS, SIMILARITY, SUMMARY, SWEEP, TYPES, unpack
+from harness.artifacts.tables import BANK, CKA, CURVE, KNN, PATH, PIXELS, PROBE, SIMILARITY, SUMMARY, SWEEP, TYPES, unpack
 from harness.artifacts.tables import checkpoint as checkpoint_schema
 from harness.data import images as image_lists
 from harness.maths import cka
@@ -272,7 +272,7 @@ def test_activations_that_are_not_finite_stop_extraction_with_layer_and_image(
     if weight is None:
         # No float16 weight is NaN, but a layer's arithmetic may be: here that of image 5.
         def spoil(_module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
-            output[5, 3] = torch.nan
+            output[5:6, 3] = torch.nan
             return output
 
         def build_spoiled(*args: object, **kwargs: object) -> torch.nn.Module:
@@ -444,3 +444,34 @@ def test_parameters_change_the_provenance_and_the_profile_the_path(tiny: Place) 
     assert known[0].parameters != known[1].parameters
     assert known[0].images != known[1].images
     assert known[0].code == known[1].code
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_few_classes_are_voted_on_by_features_and_by_logits(tiny: Place, classes: int) -> None:
+    """Images whose features tell their class: every vote and every probe is right, of two classes too."""
+    prepare(tiny, "one")
+    bank = store.read_arrays(tiny.path("banks", "one"), BANK)
+    values = {name: np.array(array) for name, array in bank.values.items()}
+    for split in ("train", "validation"):
+        label = np.arange(len(values[f"{split}_label"])) % classes
+        values[f"{split}_label"] = label
+        values[split] = (values[split] + 50 * (label[:, None] == np.arange(values[split].shape[1]) % classes)).astype(
+            np.float16
+        )
+    votes = knn.votes(store.Arrays(values, bank.provenance, ""), tiny.settings.knn)
+    for name in ("probe", "probe_vote"):
+        np.testing.assert_array_equal(votes[name], votes["label"], err_msg=name)
+    assert (votes["vote"] == votes["label"]).all()
+
+
+def test_probes_of_two_classes_rank_both(tiny: Place) -> None:
+    prepare(tiny, "one")
+    bank = store.read_arrays(tiny.path("banks", "one"), BANK)
+    values = {name: np.array(array) for name, array in bank.values.items()}
+    for split in ("train", "validation"):
+        values[f"{split}_label"] = values[f"{split}_label"] % 2
+    store.write_arrays(tiny.path("banks", "one"), BANK, values, bank.provenance)
+    probe.run(tiny, "one")
+    found = store.read_arrays(tiny.path("probes", "one"), PROBE)
+    assert found["top"].shape == (96, 2)
+    assert set(found["label"].tolist()) == {0, 1}
