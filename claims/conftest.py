@@ -13,8 +13,8 @@ import pytest
 
 from harness.artifacts import params as parameters
 from harness.artifacts import store
-from harness.artifacts.errors import InvalidInput, MissingArtifact
-from harness.artifacts.params import Family, Params
+from harness.artifacts.errors import HarnessError, InvalidInput, MissingArtifact
+from harness.artifacts.params import Family, Params, nearest, start_of
 from harness.artifacts.schema import Schema
 from harness.artifacts.store import Arrays, Table
 from harness.artifacts.tables import AGREE, CKA, FINAL, KNN, PATH, PROBE, SIMILARITY, SWEEP, TOKENS, unpack
@@ -39,6 +39,26 @@ from harness.evidence.ways import Ways
 
 # Relative, so that verdicts read the same in every checkout.
 ROOT = Path(os.path.relpath(Path(__file__).resolve().parent.parent))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a source or a model that params.yaml does not have, once and with the nearest name."""
+    if hasattr(config, "workerinput"):
+        return
+    sources, models = config.getoption("source") or [], config.getoption("model") or []
+    if not sources and not models:
+        return
+    try:
+        known = parameters.load(ROOT / "params.yaml")
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
+    for option, names, there in (
+        ("--source", sources, ["published", *known.profiles]),
+        ("--model", [start_of(name) for name in models], list(known.models)),
+    ):
+        for name in names:
+            if name not in there:
+                raise pytest.UsageError(f"{option} {name}: expected {nearest(name, there)}")
 
 
 @pytest.fixture(scope="session")

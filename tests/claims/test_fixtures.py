@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -169,6 +170,28 @@ def test_what_was_not_measured_is_missing(fixtures, params):
         given(fixtures.knn)(params, Reading("embedded"))("dino")
     with pytest.raises(MissingArtifact, match="sweep"):
         given(fixtures.sweep)(params, Reading("embedded"))
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "said"),
+    [("source", "publishd", "published"), ("source", "embeded", "embedded"), ("model", "vicrag", "vicreg")],
+)
+def test_a_slip_on_the_command_line_is_one_line_with_the_nearest_name(fixtures, monkeypatch, option, name, said):
+    monkeypatch.setattr(fixtures, "ROOT", PROJECT)
+    config = SimpleNamespace(getoption=lambda asked: [name] if asked == option else None)
+    with pytest.raises(pytest.UsageError) as refused:
+        fixtures.pytest_configure(config)
+    assert f"--{option} {name}: expected" in str(refused.value)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_params_has_is_taken_and_workers_do_not_ask_again(fixtures, monkeypatch):
+    monkeypatch.setattr(fixtures, "ROOT", PROJECT)
+    given = {"source": ["embedded", "published", "laptop"], "model": ["mae_ft", "vicreg"]}
+    fixtures.pytest_configure(SimpleNamespace(getoption=given.get))
+    fixtures.pytest_configure(SimpleNamespace(getoption={}.get))
+    fixtures.pytest_configure(SimpleNamespace(getoption={"source": ["nobody"]}.get, workerinput={}))
 
 
 def test_slips_get_the_nearest_name(fixtures, params):
