@@ -49,7 +49,7 @@ CASES = {
     ),
     "extract": (["extract", "--model", "one"], "harness.artifacts.store", "ArrayWriter.append", 5, "banks/one"),
     "extract, at the end": (["extract", "--model", "one"], "os", "replace", 1, "banks/one"),
-    "compare": (["compare", "--model", "two"], "os", "replace", 2, "similarity/two/one"),
+    "compare": (["compare", "--model", "two"], "os", "replace", 2, "similarity/two"),
     "knn": (["knn", "--model", "one"], "harness.artifacts.store", "ArrayWriter.append", 2, "knn/one"),
     "pixels": (["pixels"], "os", "fsync", 1, "pixels"),
     "sweep": (["sweep"], "harness.artifacts.store", "ArrayWriter.append", 3, "sweep"),
