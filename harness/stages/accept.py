@@ -85,10 +85,9 @@ def _smallest(place: Place, stage: str) -> str | None:
 
 def _measured(place: Place, stage: str, model: str | None) -> tuple[dict[str, Arrays | Table], dict[str, Arrays | Table]]:
     """A stage's artifacts of a model, measured anew and as they lie there, by name."""
-    from harness.__main__ import STAGES
-
-    module, function, _ = STAGES[stage]
-    call = getattr(importlib.import_module(module), function)
+    module = importlib.import_module(check.STAGES[stage][0] if stage in check.STAGES else f"harness.stages.{stage}")
+    # Two stages share the module of k-NN.
+    call = module.pixels if stage == "pixels" else module.run
     options: dict[str, Any] = {"device": chosen_device()} if "device" in inspect.signature(call).parameters else {}
     options |= {"until": EPOCHS[stage]} if stage in EPOCHS else {}
     root = place.path("", ending="")

@@ -27,7 +27,8 @@ def test_as_many_images_are_forwarded_as_it_says(tiny: Place, monkeypatch: pytes
     forward = PatchEmbed.forward
 
     def counted(self: PatchEmbed, x: Any) -> Any:
-        seen.append(len(x))
+        # One blank image goes before the others, to see which layers are called.
+        seen.append(len(x) if x.any() else 0)
         return forward(self, x)
 
     for name in ("one", "two"):
