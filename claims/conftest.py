@@ -17,7 +17,7 @@ from harness.artifacts.errors import HarnessError, InvalidInput, MissingArtifact
 from harness.artifacts.params import Family, Params, nearest, start_of
 from harness.artifacts.schema import Schema
 from harness.artifacts.store import Arrays, Table
-from harness.artifacts.tables import AGREE, CKA, FINAL, KNN, PATH, PROBE, SIMILARITY, SWEEP, TOKENS, unpack
+from harness.artifacts.tables import AGREE, ARRAYS, CKA, FINAL, KNN, PAIRS, PATH, PROBE, SIMILARITY, SWEEP, TOKENS, unpack
 from harness.evidence.accuracy import Accuracy
 from harness.evidence.agreement import Agreement, Agreements, Answers, MeasuredAnswers, PrintedAnswers
 from harness.evidence.claim import Reading, undecided
@@ -461,14 +461,15 @@ def noted(reading: Reading, path: Path, found: Arrays | Table) -> None:
     reading.note(path.relative_to(ROOT), found.sha256)
 
 
-_PAIRED = {schema.kind for schema in (AGREE, CKA, FINAL, SIMILARITY)}
-_SCHEMAS = {schema.kind: schema for schema in (AGREE, CKA, FINAL, SIMILARITY, KNN, PROBE, SWEEP)}
-
-
 # As many as the embedded profile has: each is mapped, not loaded, and the null by roles comes back to all of them.
 @lru_cache(maxsize=256)
 def _read(path: Path, kind: str) -> Arrays:
-    return (store.read_pairs if kind in _PAIRED else store.read_arrays)(path, _SCHEMAS[kind])
+    return store.read_pairs(path, PAIRS[kind]) if kind in PAIRS else store.read_arrays(path, ARRAYS[kind])
+
+
+def _compared(path: Path, kind: str, names: tuple[str, str], transposed: bool) -> Arrays:
+    """The comparison of two models in the file of one of them, of the second if transposed."""
+    return _read(path, kind).of(names[0] if transposed else names[1])
 
 
 @lru_cache(maxsize=16)
@@ -479,30 +480,28 @@ def _table(path: Path) -> Table:
 # A pair keeps its draws (16 MB), which every claim about it shares.
 @lru_cache(maxsize=24)
 def _pair(path: Path, names: tuple[str, str], transposed: bool, adjusted: bool) -> Pair:
-    arrays = _read(path, CKA.kind).of(names[0] if transposed else names[1])
-    pair = Pair.from_arrays(arrays, names=names, transposed=transposed)
+    pair = Pair.from_arrays(_compared(path, CKA.kind, names, transposed), names=names, transposed=transposed)
     return pair.deconfounded() if adjusted else pair
 
 
 # One layer type: a tenth of that, and the null by roles asks for many.
 @lru_cache(maxsize=256)
 def _subsets(path: Path, names: tuple[str, str], transposed: bool, token: str, bare: bool) -> Pair:
-    arrays = _read(path, SIMILARITY.kind).of(names[0] if transposed else names[1])
+    arrays = _compared(path, SIMILARITY.kind, names, transposed)
     pair = Pair.from_subsets(arrays, token, names=names, transposed=transposed)
     return replace(pair, draws=1) if bare else pair
 
 
 @lru_cache(maxsize=256)
 def _agreement(path: Path, names: tuple[str, str], transposed: bool, bare: bool) -> Agreement:
-    found = Agreement.from_arrays(_read(path, AGREE.kind).of(names[0] if transposed else names[1]), transposed=transposed)
+    found = Agreement.from_arrays(_compared(path, AGREE.kind, names, transposed), transposed=transposed)
     return replace(found, draws=1) if bare else found
 
 
 # Without draws it is small, and the null by roles asks for many.
 @lru_cache(maxsize=512)
 def _bare_pair(path: Path, names: tuple[str, str], transposed: bool, adjusted: bool) -> Pair:
-    arrays = _read(path, CKA.kind).of(names[0] if transposed else names[1])
-    pair = Pair.from_arrays(arrays, names=names, transposed=transposed)
+    pair = Pair.from_arrays(_compared(path, CKA.kind, names, transposed), names=names, transposed=transposed)
     return replace(pair.deconfounded() if adjusted else pair, draws=1)
 
 

@@ -72,7 +72,7 @@ def fingerprint(*modules: str) -> dict[str, str]:
     Raises as `files` does.
     """
     found = {name for module in modules for name in dependencies(module)}
-    return {name: digest(_says(ROOT / name)) for name in sorted(found)}
+    return {name: digest(_silent((ROOT / name).read_bytes())) for name in sorted(found)}
 
 
 def code_digest(*modules: str) -> str:
@@ -80,12 +80,9 @@ def code_digest(*modules: str) -> str:
     return digest(fingerprint(*modules))
 
 
-def _says(path: Path) -> str:
-    return _silent(path.read_bytes())
-
-
 @lru_cache(maxsize=256)
 def _silent(source: bytes) -> str:
+    """What a source says without comments, docstrings and annotations."""
     # Written out again, since the trees themselves differ from one version of Python to the next.
     return ast.unparse(_Silent().visit(ast.parse(source)))
 

@@ -182,8 +182,10 @@ def _barred(own: Decision, raised: Decision, bar: str) -> Decision:
 
     own, raised: the decisions at the two margins. bar: the reason where only the raised margin was missed.
     """
-    if own.state in NO_NUMBER or raised.state is State.SUPPORTED:
-        return own if own.state in NO_NUMBER else raised
+    if own.state in NO_NUMBER:
+        return own
+    if raised.state is State.SUPPORTED:
+        return raised
     if own.state is State.SUPPORTED:
         return replace(raised, state=State.INCONCLUSIVE, reason=f"{bar}: {raised.reason}")
     return replace(raised, state=own.state, reason=own.reason)
