@@ -6,11 +6,11 @@ import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.recipes import AnyRecipe, FinetuneRecipe
@@ -79,8 +79,9 @@ class Download(Strict):
 
 
 class ReaderData(Download):
-    """Images on disk through a timm reader: name as for timm.data.create_dataset, root where the data lie.
+    """Image files on disk. root: the folder of the splits; in a split's folder, the first folder is the class.
 
+    reader: "" or "folder", which mean the same. train_split, validation_split: the splits' folders below the root.
     url: of the tar archive that holds the root's folder. sha256, licence: of the archive.
     """
 
@@ -207,12 +208,27 @@ class Released(Download):
 
     timm: the name of pretrained weights of timm, such as vit_base_patch16_224.dino. hub: owner/name of a model on the Hugging
     Face hub. Either is short for the address of that model's safetensors file, at HF_ENDPOINT where it is set.
+    key, prefix: in the place of a layout, the dictionary in the file (teacher, or [state_dict, ema] for one in another) and
+    what the backbone's names begin with there, such as backbone. or module.
     """
 
     file: str = ""
     layout: Literal["plain", "mae", "moco_v3", "dino", "msn"] = "plain"
     timm: str = Field(default="", pattern=r"^([\w-]+\.[\w-]+)?$")
     hub: str = Field(default="", pattern=r"^(\w[\w.-]*/\w[\w.-]*)?$")
+    key: tuple[str, ...] = ()
+    prefix: str = ""
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _one_key(cls, raw: Any) -> Any:
+        return (raw,) if isinstance(raw, str) else tuple(raw) if isinstance(raw, list) else raw
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.key or self.prefix) and self.layout != "plain":
+            raise ValueError(f"key and prefix in the place of a layout, not beside layout: {self.layout}")
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -1,24 +1,26 @@
-"""Images of a profile by number, whatever their source: composed scenes, or files behind a timm reader."""
+"""Images of a profile by number, whatever their source: composed scenes, or image files in folders."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.params import ReaderData, ScenesData
-from harness.data import draws, scenes, sprites
+from harness.data import draws, folder, scenes, sprites
 
-# What a reader may be called; both are timm's reader of image folders.
+# What a reader may be called: both mean a folder per split and in it one per class.
 READERS = ("", "folder")
+# Usual names of a split's folder: where data.train_split is one of these, the others are looked for after it.
+NAMES = {"train": ("train", "training"), "validation": ("validation", "val", "valid", "eval", "evaluation")}
 # What Pillow turns into RGB without clipping: 16-bit and floating-point images are not among them.
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 
@@ -76,27 +78,29 @@ def _scenes(data: ScenesData, split: str, count: int) -> Images:
 
 
 def _reader(data: ReaderData, split: str, count: int, seed: int) -> Images:
-    folder = _folder(data, split)
+    found = folder.read(*_place(data, split))
     # Labels are numbers of a folder's classes: those of two splits agree only if their folders do.
-    if split == "validation" and folder.class_to_idx != (other := _folder(data, "train").class_to_idx):
-        lacking = sorted(set(folder.class_to_idx) ^ set(other))
-        seen = f"{len(folder.class_to_idx)} classes, in one split only {lacking[:5]}"
-        raise InvalidInput(folder.root, field=f"classes of {split}", seen=seen, expected=f"the {len(other)} of train")
-    total = len(folder)
+    if split == "validation" and found.classes != (other := folder.read(*_place(data, "train")).classes):
+        lacking = sorted(set(found.classes) ^ set(other))
+        seen = f"{len(found.classes)} classes, in one split only {lacking[:5]}"
+        raise InvalidInput(found.root, field=f"classes of {split}", seen=seen, expected=f"the {len(other)} of train")
+    if found.left_out:
+        print(found.report(), file=sys.stderr)
+    total = len(found.samples)
     if count > total:
-        raise InvalidInput(folder.root, field=f"images of {split}", seen=total, expected=f"at least {count}")
-    chosen = [folder.samples[i] for i in draws.permutation(seed, f"images/{split}", total)[:count]]
+        raise InvalidInput(found.root, field=f"images of {split}", seen=total, expected=f"at least {count}")
+    chosen = [found.samples[i] for i in draws.permutation(seed, f"images/{split}", total)[:count]]
 
     def read(index: NDArray[np.integer]) -> NDArray[np.uint8]:
         # Pillow decodes outside the interpreter lock.
         with ThreadPoolExecutor() as pool:
             return np.stack(list(pool.map(lambda i: _decode(Path(chosen[i][0]), data), index)))
 
-    return Images(np.array([label for _, label in chosen], np.int64), len(folder.class_to_idx), read)
+    return Images(np.array([label for _, label in chosen], np.int64), len(found.classes), read)
 
 
-def _folder(data: ReaderData, split: str) -> Any:
-    """timm's reader of one split: samples, (path, class number) each, and class_to_idx."""
+def _place(data: ReaderData, split: str) -> tuple[Path, str]:
+    """The folder of a split, by its name in params.yaml or by another usual name of the same split; and the split."""
     if not data.root or not Path(data.root).is_dir():
         raise MissingArtifact(
             data.root or "data.root",
@@ -104,22 +108,16 @@ def _folder(data: ReaderData, split: str) -> Any:
             next_step="set profiles.<profile>.data.root in params.yaml to the folder with the train and validation splits",
         )
     if data.reader not in READERS:
-        # timm takes a name that it does not know for a folder, and others fetch what is not there.
         expected = f"{' or '.join(map(repr, READERS))}: a folder per split, in it one per class"
         raise InvalidInput("params.yaml", field="data.reader", seen=data.reader, expected=expected)
-    from timm.data import create_dataset
-
     name = data.train_split if split == "train" else data.validation_split
-    try:
-        reader: Any = create_dataset(data.reader, root=data.root, split=name).reader
-    except RuntimeError as error:
-        raise InvalidInput(data.root, field=f"images of {split}", seen=error, expected="a folder per class") from error
-    if Path(reader.root).samefile(data.root):
-        # timm falls back to the root: every split would be all images.
-        raise MissingArtifact(
-            Path(data.root) / name, f"the {split} split is not there", next_step=f"set data.{split}_split to its folder's name"
-        )
-    return reader
+    names = (name, *(other for other in NAMES[split] if name in NAMES[split] and other != name))
+    for candidate in names:
+        if (Path(data.root) / candidate).is_dir():
+            return Path(data.root) / candidate, split
+    raise MissingArtifact(
+        Path(data.root) / name, f"the {split} split is not there", next_step=f"set data.{split}_split to its folder's name"
+    )
 
 
 def _decode(path: Path, data: ReaderData) -> NDArray[np.uint8]:
@@ -128,7 +126,6 @@ def _decode(path: Path, data: ReaderData) -> NDArray[np.uint8]:
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as transform
 
-    # timm's data set would put the next image in the place of one that it cannot decode.
     try:
         with Image.open(path) as file:
             mode = file.mode

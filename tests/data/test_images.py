@@ -166,7 +166,7 @@ def test_a_root_that_is_not_set_or_not_there_is_missing(tmp_path: Path) -> None:
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train" / "ant").mkdir(parents=True)
-    with pytest.raises(InvalidInput, match="Found 0 images") as caught:
+    with pytest.raises(InvalidInput, match="seen: none; 0 other files") as caught:
         images.load(reader(tmp_path), "train", 1, 0)
     assert str(tmp_path) in str(caught.value)
 

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
+import yaml
+from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -274,6 +277,94 @@ def test_a_hostile_file_is_refused_by_what_it_would_call_and_nothing_is_executed
         # The trap does work.
         pickle.loads(path.read_bytes())
         assert mark.exists()
+
+
+BESIDE: dict[str, tuple[str, Tensors, str]] = {
+    "a classifier": ("plain", {"head.weight": torch.ones(10, 16), "head.bias": torch.ones(10)}, "head.bias, head.weight"),
+    "MAE's decoder": (
+        "mae",
+        {"mask_token": torch.ones(1, 1, 8), "decoder_pos_embed": torch.ones(1, 17, 8), "decoder_blocks.0.a": torch.ones(3)},
+        "decoder_blocks.0.a, decoder_pos_embed, mask_token",
+    ),
+    "a projector": ("moco_v3", {"head.3.weight": torch.ones(3, 3)}, "head.*"),
+    "a mask token": ("plain", {"mask_token": torch.ones(1, 16)}, "mask_token"),
+}
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+def test_what_is_no_part_of_a_backbone_is_left_out_in_one_line(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout, beside, told = BESIDE[kind]
+    path = write(tmp_path / "w.pth", content(layout, SOURCE | beside))
+    target = network(3)
+    released.load(described(path, layout), target)
+    assert torch.equal(outputs(target), outputs(network(1)))
+    assert capsys.readouterr().err == f"{path}: left out, as no part of the backbone: {told}\n"
+
+
+@pytest.mark.parametrize(("name", "classifier"), [("resnet10t", "fc"), ("convnext_atto", "head.fc")])
+def test_the_classifier_of_a_convolutional_network_is_left_out_by_timms_name_of_it(
+    tmp_path: Path, name: str, classifier: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, target = timm.create_model(name, num_classes=7), build(name, seed=2)
+    path = write(tmp_path / "w.pth", whole.state_dict())
+    released.load(described(path, "plain"), target)
+    assert all(torch.equal(tensor, whole.state_dict()[key]) for key, tensor in target.state_dict().items())
+    assert f"{classifier}.bias, {classifier}.weight" in capsys.readouterr().err
+
+
+def test_a_classifier_without_its_backbone_is_refused(tmp_path: Path) -> None:
+    short = {name: tensor for name, tensor in SOURCE.items() if name != "cls_token"}
+    assert f"{N - 1} of {N}" in refusal(write(tmp_path / "w.pth", short | {"head.weight": torch.ones(10, 16)}))
+
+
+# Files of training scripts, and what params.yaml must say of each.
+WRAPPED: dict[str, tuple[Any, list[str]]] = {
+    "DINO": (
+        {"teacher": named("backbone.", SOURCE), "student": named("module.backbone.", OTHER), "epoch": 3},
+        ["key: teacher, prefix: backbone.", "key: student, prefix: module.backbone."],
+    ),
+    "DataParallel": (named("module.", SOURCE), ["prefix: module."]),
+    "compiled": (named("_orig_mod.", SOURCE), ["prefix: _orig_mod."]),
+    "Lightning": ({"state_dict": named("model.", SOURCE), "callbacks": {}}, ["key: state_dict, prefix: model."]),
+    "timm": ({"state_dict": SOURCE, "state_dict_ema": OTHER}, ["key: state_dict", "key: state_dict_ema"]),
+    "nested": ({"model": {"ema": SOURCE}}, ["key: ['model', 'ema']"]),
+    "MAE": ({"model": SOURCE}, ["layout: mae"]),
+    "MoCo-v3": (content("moco_v3", SOURCE), ["layout: moco_v3", "key: state_dict, prefix: module.momentum_encoder."]),
+    "MSN": (content("msn", SOURCE), ["layout: msn", "key: encoder, prefix: module."]),
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_a_wrapped_backbone_is_refused_with_every_place_where_it_lies_and_loaded_from_the_one_that_is_said(
+    tmp_path: Path, kind: str
+) -> None:
+    value, ways = WRAPPED[kind]
+    path = write(tmp_path / "w.pth", value)
+    message = refusal(path)
+    for way in ways:
+        assert f"fits {N} of {N}: {way}" in message
+    assert message.count(" fits ") == len(ways)
+    assert ("choose one of these networks" in message) == (len(ways) > 1)
+    for way, source in zip(ways, (SOURCE, OTHER), strict=False):
+        told = described(path, "plain").model_dump() | yaml.safe_load(f"{{{way}}}")
+        target = network(3)
+        released.load(Released.model_validate(told), target)
+        assert all(torch.equal(tensor, source[name]) for name, tensor in target.state_dict().items())
+
+
+def test_a_key_that_is_not_there_is_refused_with_the_one_that_is(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.pth", {"state_dict": SOURCE})
+    told = Released.model_validate(described(path, "plain").model_dump() | {"key": "model"})
+    message = refusal(path, told=told)
+    assert "a dictionary with 'model'" in message
+    assert "key: state_dict" in message
+
+
+def test_a_key_beside_a_layout_is_refused() -> None:
+    with pytest.raises(ValidationError, match="in the place of a layout"):
+        Released.model_validate({"file": "w.pth", "layout": "mae", "key": "model"})
 
 
 @pytest.mark.parametrize("legacy", [False, True])
