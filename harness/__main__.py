@@ -1,4 +1,4 @@
-"""The command line that dvc.yaml calls: one stage, one model, one profile."""
+"""The command line: the stages that dvc.yaml calls, one model at one profile each, and what else can be done with results."""
 
 from __future__ import annotations
 
@@ -6,123 +6,163 @@ import argparse
 import importlib
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.artifacts import params
 from harness.artifacts.errors import BadEnvironment, HarnessError, InvalidInput
-from harness.artifacts.params import nearest
+from harness.artifacts.params import Params, nearest
 
-# Each stage's module, its function, and what it is about.
+
+class Command(NamedTuple):
+    """module, function: what is called, with a Place and the options in `needs`. torch: whether it computes on a device."""
+
+    module: str
+    function: str
+    needs: tuple[str, ...]
+    torch: bool
+    help: str
+
+
+# In the order of dvc.yaml.
 STAGES = {
-    "check": ("harness.stages.check", "run", ()),
-    "weights": ("harness.stages.weights", "run", ("model",)),
-    "finetune": ("harness.stages.finetune", "run", ("model",)),
-    "extract": ("harness.stages.extract", "run", ("model",)),
-    "references": ("harness.stages.references", "run", ("kind",)),
-    "compare": ("harness.stages.compare", "run", ("model",)),
-    "drift": ("harness.stages.drift", "run", ("model",)),
-    "line": ("harness.stages.line", "run", ("model",)),
-    "knn": ("harness.stages.knn", "run", ("model",)),
-    "probe": ("harness.stages.probe", "run", ("model",)),
-    "agree": ("harness.stages.agree", "run", ("model",)),
-    "pixels": ("harness.stages.knn", "pixels", ()),
-    "sweep": ("harness.stages.sweep", "run", ()),
-    "report": ("harness.stages.report", "run", ()),
+    "check": Command("harness.stages.check", "run", (), False, "check params.yaml and write the fingerprint of every stage"),
+    "weights": Command(
+        "harness.stages.weights",
+        "run",
+        ("model",),
+        True,
+        "pre-train a model, or load released weights, and write its checkpoint",
+    ),
+    "finetune": Command("harness.stages.finetune", "run", ("model",), True, "fine-tune a model with labels (Table A5)"),
+    "extract": Command(
+        "harness.stages.extract", "run", ("model",), True, "one forward over all images: Gram matrices, CLS and GAP features"
+    ),
+    "references": Command(
+        "harness.stages.references", "run", ("kind",), False, "write the hashes of the references' artifacts"
+    ),
+    "compare": Command(
+        "harness.stages.compare", "run", ("model",), False, "CKA of every layer pair of a model and each reference, mutual k-NN"
+    ),
+    "drift": Command(
+        "harness.stages.drift", "run", ("model",), False, "CKA of each epoch of a fine-tuning with the pre-trained models"
+    ),
+    "line": Command(
+        "harness.stages.line", "run", ("model",), True, "loss on the line between the parameters before and after fine-tuning"
+    ),
+    "knn": Command(
+        "harness.stages.knn", "run", ("model",), True, "20-NN accuracy at every block, and a linear probe of the final features"
+    ),
+    "probe": Command("harness.stages.probe", "run", ("model",), True, "linear and deeper probes of frozen features (Table 1)"),
+    "agree": Command("harness.stages.agree", "run", ("model",), False, "agreement of class rankings (appendix D)"),
+    "pixels": Command("harness.stages.knn", "pixels", (), True, "20-NN accuracy on raw pixels"),
+    "sweep": Command("harness.stages.sweep", "run", (), True, "CKA by minibatch size and number of images (Fig. A1)"),
+    "report": Command("harness.stages.report", "run", (), False, "write metrics, plots and a figure of the profile"),
 }
-# What is called like a stage and makes no artifact.
 COMMANDS = {
-    "cost": ("harness.stages.cost", "run", ()),
-    "images": ("harness.stages.export", "run", ()),
-    "page": ("harness.page.page", "run", ("verdicts",)),
-    "verify": ("harness.stages.verify", "run", ()),
+    "fetch": Command("harness.models.fetch", "fetch_all", ("model",), False, "download released weights and images"),
+    "cost": Command("harness.stages.cost", "run", (), True, "estimate the time, memory and disk that a profile takes"),
+    "images": Command(
+        "harness.stages.export", "run", (), False, "write the profile's images as arrays, to embed them elsewhere"
+    ),
+    "page": Command("harness.page.page", "run", ("verdicts",), False, "write the HTML page of a profile's results"),
+    "verify": Command("harness.stages.verify", "run", (), False, "check what ships, and measure some of it again"),
+    "accept": Command(
+        "harness.stages.accept",
+        "run",
+        ("stage", "model"),
+        False,
+        "record results under changed code that gives the same numbers",
+    ),
+    "diff": Command("harness.evidence.diff", "run", ("before", "after"), False, "compare two verdict files"),
 }
-# Stages without torch have no device.
-_TORCHLESS = ("agree", "check", "compare", "drift", "images", "page", "references", "report", "verify")
+# What may be left out, beside --profile.
+_OPTIONAL = {("fetch", "model"), ("accept", "model")}
+_OPTIONS: dict[str, dict[str, object]] = {
+    "model": {"metavar": "NAME", "help": "a model of params.yaml"},
+    "kind": {"metavar": "KIND", "help": "summaries, probes or summaries_ft: which artifacts of the references"},
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one stage or command; return the exit code: 0, 1 where verdicts differ, or that of the error (12, 13 or 14)."""
     options = _parser().parse_args(arguments)
     try:
-        if options.stage == "diff":
-            return _diff(options.verdicts)
-        if options.stage == "accept":
-            return _accept(options)
-        if options.verdicts and options.stage != "page":
-            seen = " ".join(options.verdicts)
-            raise InvalidInput("command line", field=options.stage, seen=seen, expected="options only, such as --model NAME")
-        _run(options)
+        return _run(options)
     except (HarnessError, MemoryError) as error:
         if options.debug:
             raise
         known = (
             error
             if isinstance(error, HarnessError)
-            else BadEnvironment(options.stage, seen="out of memory", expected="more memory")
+            else BadEnvironment(options.command, seen="out of memory", expected="more memory")
         )
         print(f"{known}", file=sys.stderr)
         return known.exit_code
-    return 0
 
 
-def _run(options: argparse.Namespace) -> None:
-    from harness.stages.device import chosen_device
+def _run(options: argparse.Namespace) -> int:
+    command = (STAGES | COMMANDS)[options.command]
+    if options.command == "diff":
+        from harness.evidence import diff
+
+        return diff.run(options.before, options.after)
     from harness.stages.place import Place
 
     known = params.load(Path("params.yaml"))
     place = Place(known, options.profile or known.profile)
     place.settings  # noqa: B018 (an unknown profile is told before anything is imported)
-    if options.stage == "fetch":
+    chosen = [_value(options, name, known) for name in command.needs]
+    if options.command == "fetch":
         from harness.models.fetch import fetch_all
 
         fetch_all(known, place.profile, place.settings.models if options.model is None else [options.model])
-        return
-    module, function, about = (STAGES | COMMANDS)[options.stage]
-    chosen = [getattr(options, name) for name in about]
-    for name, value in zip(about, chosen, strict=True):
-        if value is None:
-            expected = nearest("", known.models) if name == "model" else f"what {options.stage} is about"
-            raise InvalidInput("command line", field=f"--{name}", seen="nothing", expected=expected)
-        if name == "model":
-            known.model(value)
-    extra = {} if options.stage in _TORCHLESS else {"device": chosen_device()}
-    getattr(importlib.import_module(module), function)(place, *chosen, **extra)
+        return 0
+    extra = {}
+    if command.torch:
+        from harness.stages.device import chosen_device
 
-
-def _accept(options: argparse.Namespace) -> int:
-    if len(options.verdicts) != 1:
-        seen = " ".join(options.verdicts) or "nothing"
-        raise InvalidInput("command line", field="accept", seen=seen, expected="one stage, such as compare")
-    from harness.stages import accept
-    from harness.stages.place import Place
-
-    known = params.load(Path("params.yaml"))
-    accept.run(Place(known, options.profile or known.profile), options.verdicts[0], options.model)
+        extra = {"device": chosen_device()}
+    getattr(importlib.import_module(command.module), command.function)(place, *chosen, **extra)
     return 0
 
 
-def _diff(verdicts: list[str]) -> int:
-    if len(verdicts) != 2:
-        seen = f"{len(verdicts)}: {' '.join(verdicts)}"
-        raise InvalidInput("command line", field="diff", seen=seen, expected="two verdict files or git revisions")
-    from harness.evidence import diff
-
-    return diff.run(*verdicts)
+def _value(options: argparse.Namespace, name: str, known: Params) -> object:
+    value = getattr(options, name)
+    if value is None and (options.command, name) not in _OPTIONAL:
+        expected = nearest("", known.models) if name == "model" else f"what {options.command} is about"
+        raise InvalidInput("command line", field=f"--{name}", seen="nothing", expected=expected)
+    if name == "model" and value is not None:
+        known.model(value)
+    return value
 
 
 def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    profile = argparse.ArgumentParser(add_help=False)
+    profile.add_argument("--profile", metavar="NAME", help="a profile of params.yaml (default: the one named there)")
     parser = argparse.ArgumentParser(
         prog="python -m harness",
-        description="Run one stage (dvc repro runs all), or: fetch files, say a cost, write images, compare verdicts, write a "
-        "page, verify what ships, accept other code that gives the same results.",
+        description="Measure representations and look after the results. `dvc repro` runs the stages in order; "
+        "`pytest claims` decides the claims. `python -m harness COMMAND --help` explains one command.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=14, width=120),
     )
-    parser.add_argument("stage", choices=[*STAGES, *COMMANDS, "fetch", "diff", "accept"])
-    parser.add_argument(
-        "verdicts", nargs="*", help="diff: two verdict files or git revisions; page: verdict files; accept: a stage"
-    )
-    parser.add_argument("--profile", help="a profile of params.yaml; without it the one named there")
-    parser.add_argument("--model")
-    parser.add_argument("--kind", help="summaries, probes or summaries_ft: which of the references' artifacts")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in (STAGES | COMMANDS).items():
+        parents = [common] if name == "diff" else [common, profile]
+        text = f"{command.help[0].upper()}{command.help[1:]}."
+        if name in STAGES:
+            text += " A stage of dvc.yaml: `dvc repro` runs it where its inputs changed."
+        sub = commands.add_parser(name, help=command.help, description=text, parents=parents)
+        for option in (one for one in command.needs if one in _OPTIONS):
+            sub.add_argument(f"--{option}", **_OPTIONS[option])  # type: ignore[arg-type]
+        if name == "diff":
+            for which in command.needs:
+                sub.add_argument(which, help="a verdict file, or a git revision that has one")
+        elif name == "page":
+            sub.add_argument("verdicts", nargs="*", help="verdict files (default: artifacts/verdicts.json)")
+        elif name == "accept":
+            sub.add_argument("stage", help="the stage whose code was changed, such as compare")
     return parser
 
 

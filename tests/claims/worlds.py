@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -239,7 +239,7 @@ def sweep() -> Sweep:
     return Sweep(batch, np.minimum(batch + 0.8 * shrinking, 1.0), count, "planted")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class World:
     """What the claims' fixtures give in a planted world; controls replace some of it."""
 
@@ -272,6 +272,13 @@ class World:
 MEASURES = ("cka", "deconfounded", "mutual", "cls", "gap")
 
 
+@lru_cache(maxsize=2)
+def instrument(world: World) -> Instrument:
+    """A world's instrument, which keeps what it has found of the measures for all claims about that world."""
+    measures = {name: getattr(world, name) for name in MEASURES}
+    return Instrument(measures, world.knn, world.runs, list(world.untrained), [SUPERVISED])
+
+
 def on_panel(claim: Callable[..., Any], world: World) -> tuple[Decision, Reading]:
     """Decide a claim as the plugin does: on the world's replicates, its nulls and its instrument."""
     reading = Reading(world.source)
@@ -299,9 +306,7 @@ def on_panel(claim: Callable[..., Any], world: World) -> tuple[Decision, Reading
         reading.cast, reading.bare = cast, bare
         return judge(claim, playing, margin)
 
-    measures = {name: getattr(world, name) for name in MEASURES}
-    instrument = Instrument(measures, world.knn, world.runs, list(world.untrained), [SUPERVISED])
-    return Panel(instrument, FURTHER).decide(claim.claim, run, reading, inspect.signature(claim).parameters), reading
+    return Panel(instrument(world), FURTHER).decide(claim.claim, run, reading, inspect.signature(claim).parameters), reading
 
 
 def judge(claim: Callable[..., Any], world: World, margin: float | None) -> Decision:

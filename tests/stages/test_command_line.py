@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.__main__ import main
+from harness.__main__ import COMMANDS, STAGES, main
 from harness.stages.place import Place
 from tests.stages.conftest import TINY
 
@@ -94,3 +94,33 @@ def test_check_answers_an_unknown_profile_with_the_nearest_one(tiny: Place, caps
     assert not Path("artifacts").exists()
     assert outcome(capsys, "check")[0] == 0
     assert tiny.path("fingerprints", "knn", ending=".json").is_file()
+
+
+@pytest.mark.parametrize("command", [*STAGES, *COMMANDS])
+def test_every_command_explains_itself_and_its_own_arguments(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    known = (STAGES | COMMANDS)[command]
+    assert known.help[1:] in said
+    assert f"python -m harness {command} " in said
+    for option in ("model", "kind"):
+        assert (f"--{option} " in said) == (option in known.needs)
+    assert ("--profile" in said) == (command != "diff")
+    assert ("A stage of dvc.yaml" in said) == (command in STAGES)
+
+
+def test_the_list_of_commands_has_a_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for name, command in (STAGES | COMMANDS).items():
+        assert f"{name} {command.help}" in said
+
+
+def test_what_a_command_does_not_take_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["sweep", "--model", "one"])
+    assert caught.value.code == 2
+    assert "--model" in capsys.readouterr().err

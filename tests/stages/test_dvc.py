@@ -29,7 +29,7 @@ def test_a_stage_depends_on_its_fingerprint_and_on_no_code(stage: str) -> None:
 def test_the_fingerprints_are_made_of_all_code_and_all_parameters() -> None:
     assert DVC["stages"]["check"]["deps"] == ["harness", "params.yaml"]
     assert set(check.STAGES) == {name for name in STAGES if name not in ("check", "weights")}
-    assert all(check.STAGES[name][0] == STAGES[name][0] for name in check.STAGES)
+    assert all(check.STAGES[name][0] == STAGES[name].module for name in check.STAGES)
 
 
 def test_every_stage_of_the_command_line_is_in_dvc_yaml_and_the_other_way_round() -> None:
@@ -52,7 +52,7 @@ def test_stages_of_fine_tuned_models_are_those_of_the_others_but_for_the_names()
 def test_the_command_names_its_stage_and_everything_it_is_about(stage: str) -> None:
     command = DVC["stages"][stage]["cmd"].split()
     assert command[:4] == ["python", "-m", "harness", stage]
-    expected = ["--profile", *(f"--{name}" for name in STAGES[stage][2])]
+    expected = ["--profile", *(f"--{name}" for name in STAGES[stage].needs)]
     assert [word for word in command if word.startswith("--")] == expected
 
 
