@@ -82,6 +82,37 @@ def test_models_that_are_offered_can_be_put_into_params() -> None:
         assert not released.timm or timm.get_pretrained_cfg(released.timm)
 
 
+def test_accuracies_in_the_readme_are_the_measured_ones() -> None:
+    """20-NN is one quantity everywhere: that of the final token on validation images."""
+    measured = json.loads((ROOT / "artifacts/embedded/report/metrics.json").read_text())
+    own = {model: 100 * values["cls"] for model, values in measured["knn"].items() if "cls" in values}
+    readme = " ".join(TEXT["README.md"].split())
+    for words, models in {
+        "MoCo-v3": ["moco_v3", "moco_v3_1", "moco_v3_2"],
+        "DINO": ["dino", "dino_1", "dino_2"],
+        "MAE": ["mae", "mae_1", "mae_2"],
+        "untrained networks": ["random", "random_learned"],
+        "Fine-tuning (20-NN": [model for model in own if model.endswith("_ft")],
+    }.items():
+        low, high = (round(limit([own[model] for model in models])) for limit in (min, max))
+        assert f"{words} {low} to {high} %" in readme
+    assert f"reaches {own['supervised']:.0f} %" in readme
+    assert f"raw pixels ({100 * measured['knn_pixels']:.0f} %)" in readme
+    rows = re.findall(r"^\| ([\w -]+?)(?:, three runs)? \| \d+ \| ([\d., ]+) \|$", TEXT["training.md"], re.MULTILINE)
+    names = {
+        "MoCo-v3": "moco_v3",
+        "DINO": "dino",
+        "DINO without multi-crop": "dino_nomc",
+        "MSN": "msn",
+        "VICReg": "vicreg",
+        "MAE": "mae",
+    }
+    assert {name for name, _ in rows} == set(names)
+    for name, said in rows:
+        runs = [run for run in (names[name], f"{names[name]}_1", f"{names[name]}_2") if run in own]
+        assert said == ", ".join(f"{own[run]:.1f}" for run in runs)
+
+
 def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):

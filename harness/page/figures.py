@@ -102,7 +102,12 @@ def all_figures(place: Place) -> list[Shown]:
             _lines,
         ),
         ("Fig. A1", "CKA by minibatch size and by number of images", "Mean over layers, with their range.", _sweep),
-        ("Protocol", "20-NN accuracy during pre-training", "Final CLS token, on training images that were held back.", _curves),
+        (
+            "Protocol",
+            "20-NN accuracy during pre-training",
+            "Final CLS token, on 1,024 training images; the table of models has accuracy on validation images.",
+            _curves,
+        ),
     ):
         try:
             with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif", "font.size": 8}):
