@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # dvc runs `python`, which must be the one that everything is installed in.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup verify reproduce laptop test check bench
+.PHONY: setup verify reproduce laptop test test-slow check bench
 
 setup: $(VENV)/.installed
 
@@ -33,7 +33,12 @@ laptop: setup
 		python -m harness page artifacts/laptop/verdicts.json && exit $$decided
 
 test: setup
-	pytest -q -n auto tests
+	pytest -q -n auto --dist loadgroup -m "not slow" tests
+
+# What takes too long for every change: run before a release.
+test-slow: setup
+	pytest -q -n auto --dist loadgroup -m slow tests
+	python -m tests.claims.mutants
 
 check: setup
 	ruff check .

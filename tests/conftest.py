@@ -1,3 +1,4 @@
+import gc
 import os
 
 # Work is done in the test's own process, where it can look in, and pytest's workers share the cores already.
@@ -8,3 +9,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The property tests' own plugin is switched off for `pytest claims`: it imports hypothesis at the end of every run.
 pytest_plugins = ["pytester", "_hypothesis_pytestplugin"]
+
+
+def pytest_collection_finish() -> None:
+    """What is there after collection stays: the garbage collector need not look through it again and again."""
+    gc.freeze()

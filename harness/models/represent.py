@@ -160,11 +160,13 @@ def _pre_logits(network: nn.Module, tap: _Tap, inputs: Tensor) -> Tensor:
 
 
 def _refuse_silent_layers(network: nn.Module, layers: dict[str, nn.Module], inputs: Tensor) -> None:
-    """Raise InvalidInput for a network that does not take such inputs, and for a layer that is no part of its forward pass."""
-    called: set[str] = set()
+    """Raise InvalidInput for a network that does not take such inputs, for a layer that is no part of its forward pass, and for
+    tokens that come after the blocks, such as the CLS token of a CaiT.
+    """
+    called: dict[str, Tensor] = {}
     try:
-        with tapped(layers, lambda name, _: called.add(name)):
-            network.forward_features(inputs)
+        with tapped(layers, called.__setitem__):
+            output = network.forward_features(inputs)
     except (AssertionError, RuntimeError, ValueError) as error:
         size = " x ".join(map(str, inputs.shape[2:]))
         said = " ".join(str(error).split()) or type(error).__name__
@@ -176,6 +178,11 @@ def _refuse_silent_layers(network: nn.Module, layers: dict[str, nn.Module], inpu
         expected = "layers that the network calls as modules"
         step = f"its {', '.join(kinds)} cannot be measured: timm computes them without the module"
         raise InvalidInput("extract", field=f"layer {silent[0]}", seen="never called", expected=expected, next_step=step)
+    for name, block in called.items():
+        if name.endswith(".block") and not isinstance(network, CONVOLUTIONAL) and block.shape[1:-1] != output.shape[1:-1]:
+            seen, expected = f"{tuple(block.shape[1:-1])} tokens", f"the {tuple(output.shape[1:-1])} of the network's output"
+            step = "a network whose CLS token joins after these blocks cannot be measured block by block"
+            raise InvalidInput("extract", field=f"layer {name}", seen=seen, expected=expected, next_step=step)
 
 
 def _fits_half(features: Tensor) -> bool:

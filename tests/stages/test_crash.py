@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from harness.__main__ import main
 from harness.stages import extract, weights
 from harness.stages.place import Place
-
-# Runs a stage after arming one function to kill the process at its n-th call.
-KILLER = """
-import importlib, os, signal, sys
-module, name, at, *arguments = sys.argv[1:]
-holder, calls = importlib.import_module(module), [0]
-*path, last = name.split(".")
-for part in path:
-    holder = getattr(holder, part)
-real = getattr(holder, last)
-def armed(*a, **k):
-    calls[0] += 1
-    if calls[0] == int(at):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(*a, **k)
-setattr(holder, last, armed)
-from harness.__main__ import main
-sys.exit(main(arguments))
-"""
 
 CASES = {
     "weights, in its second epoch": (
@@ -56,6 +40,22 @@ CASES = {
 }
 
 
+def arm(module: str, name: str, at: int) -> None:
+    """Let the n-th call of a function kill the process."""
+    holder, calls = importlib.import_module(module), itertools.count(1)
+    *path, last = name.split(".")
+    for part in path:
+        holder = getattr(holder, part)
+    real = getattr(holder, last)
+
+    def armed(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **options)
+
+    setattr(holder, last, armed)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_killed_stage_leaves_nothing_torn_and_its_rerun_is_byte_equal(tiny: Place, case: str) -> None:
     arguments, module, name, at, made = CASES[case]
@@ -66,8 +66,18 @@ def test_a_killed_stage_leaves_nothing_torn_and_its_rerun_is_byte_equal(tiny: Pl
     path.unlink(missing_ok=True)
 
     def run(at: int) -> int:
-        command = [sys.executable, "-c", KILLER, module, name, str(at), *arguments]
-        return subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, check=False).returncode
+        """Run the stage in a process that is killed at the n-th call of the function; return how it ended."""
+        # A fork has torch already, which a new process takes seconds to import.
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                torch.set_num_threads(1)
+                arm(module, name, at)
+                code = main(arguments)
+            finally:
+                os._exit(code)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
     assert run(at) == -signal.SIGKILL
     assert not path.exists()

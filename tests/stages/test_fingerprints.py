@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@cache
+def parsed(_: str) -> params.Params:
+    return params.load(Path("params.yaml"))
+
+
 def fingerprints() -> dict[str, str]:
     """Every fingerprint of the embedded profile, made anew, by its name."""
-    place = Place(params.load(Path("params.yaml")), "embedded")
+    place = Place(parsed(Path("params.yaml").read_text()), "embedded")
     check.run(place)
     folder = place.path("fingerprints", ending="")
     return {str(path.relative_to(folder).with_suffix("")): path.read_text() for path in sorted(folder.rglob("*.json"))}

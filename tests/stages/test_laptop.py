@@ -97,7 +97,8 @@ def small(address: str) -> dict[str, Any]:
     profile["data"] |= {"root": "data/photos", "url": f"{address}/photos.tgz", "resize": 36, "size": 32}
     profile["architectures"] = SMALL
     profile["extract"] |= {"images": 64, "minibatch": 16, "bank": 256, "queries": 128, "batch": 32}
-    profile["probe"] |= {"images": 256, "rates": [10.0], "decays": [0.0], "l1": [0.0, 1e-3, 1e-2], "batch": 64, "depths": [2]}
+    profile["probe"] |= {"images": 256, "rates": [10.0], "decays": [0.0], "l1": [0.0, 1e-3], "batch": 64, "depths": [2]}
+    profile["probe"] |= {"epochs": [2, 3], "warmups": [0, 1], "best": 3, "projections": 1}
     profile["similarity"] |= {"subsets": 8}
     profile["sweep"] |= {"layers": 3, "minibatches": [8, 16], "images": [16, 32], "subsets": 2}
     models = {name: raw["models"][name] for name in profile["models"]}
