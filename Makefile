@@ -32,12 +32,13 @@ laptop: setup
 	pytest claims --source laptop --verdicts artifacts/laptop/verdicts.json; decided=$$?; \
 		python -m harness page artifacts/laptop/verdicts.json && exit $$decided
 
+# A worker has whole files: what a file's tests share is made once.
 test: setup
-	pytest -q -n auto --dist loadgroup -m "not slow" tests
+	pytest -q -n auto --dist loadfile -m "not slow" tests
 
 # What takes too long for every change: run before a release.
 test-slow: setup
-	pytest -q -n auto --dist loadgroup -m slow tests
+	pytest -q -n auto --dist loadfile -m slow tests
 	python -m tests.claims.mutants
 
 check: setup

@@ -282,7 +282,8 @@ Weights = Annotated[
 class Model(Strict):
     """family: of the references, whose claims it enters; a model without one is measured and enters none. architecture: a name
     under the profile's architectures, null of embeddings. weights: by profile, a recipe to train, a released file, or
-    embeddings. replicate_of: the model that this is another pre-training run of, the same but for the seed.
+    embeddings. replicate_of: the model that this is another pre-training run of, the same but for the seed. In the file such a
+    model may have a replicate_of and a seed alone.
     """
 
     family: Family | None = None
@@ -380,7 +381,9 @@ def load(path: Path) -> Params:
 def check(raw: Any, where: str) -> Params:
     """Params from plain values, with references that exist and sizes that go together."""
     try:
-        raw = _named(_tuples(raw), where)
+        plain = _tuples(raw)
+        raw = _named(plain, where)
+        raw = _with_replicates(raw) if isinstance(raw, Mapping) else raw
     except RecursionError as error:
         raise InvalidInput(where, field="YAML", seen="a value that contains itself", expected="plain values") from error
     try:
@@ -410,21 +413,52 @@ def check(raw: Any, where: str) -> Params:
             _pick(dict.fromkeys(profile_params.models, 0), model_name, f"profiles.{name}.anchors")
         for key, seen, expected in _misfits(profile_params):
             raise InvalidInput(where, field=f"profiles.{name}.{key}", seen=seen, expected=expected)
+    _refuse_another_profile(plain["profile"], plain["profiles"], where)
     return params
 
 
 def _named(raw: Any, where: str) -> Any:
-    """The profile to measure by its name, where the file has an alias of it: dvc.yaml can look nothing up by a name."""
+    """The profile to measure by its name, where the file has what dvc.yaml needs of it: that can look nothing up by a name."""
     chosen = raw.get("profile") if isinstance(raw, Mapping) else None
     if chosen is None or not isinstance(raw.get("profiles"), Mapping):
         return raw
-    for name, profile in raw["profiles"].items():
-        if profile == chosen:
-            return raw | {"profile": name}
+    if isinstance(chosen, Mapping) and chosen.get("name") in raw["profiles"]:
+        return raw | {"profile": chosen["name"]}
     names = [str(name) for name in raw["profiles"]]
     seen = chosen if isinstance(chosen, str) else "none of the profiles"
     expected = f"an alias of a profile: *{nearest(seen, names) if isinstance(chosen, str) else ', *'.join(names)}"
     raise InvalidInput(where, field="profile", seen=seen, expected=expected)
+
+
+def _refuse_another_profile(chosen: Any, profiles: Mapping[str, Any], where: str) -> None:
+    """What dvc.yaml measures is what the profile of that name says: an edit of one of two copies is not lost."""
+    if not isinstance(chosen, Mapping):
+        return
+    name = chosen["name"]
+    for key, value in chosen.items():
+        if profiles[name].get(key) != value:
+            expected = f"the {key} that profiles.{name} has, by the alias profile: *{name}"
+            raise InvalidInput(where, field=f"profile.{key}", seen=f"other {key}", expected=expected)
+
+
+def _with_replicates(raw: Any) -> Any:
+    """Each model of a replicate_of and a seed alone gets all else of that model: its recipe at the profiles that name it."""
+    models, profiles = raw.get("models"), raw.get("profiles")
+    if not isinstance(models, Mapping) or not isinstance(profiles, Mapping):
+        return raw
+    whole = dict(models)
+    for name, model in models.items():
+        if not isinstance(model, Mapping) or set(model) != {"replicate_of", "seed"}:
+            continue
+        first = _pick(models, str(model["replicate_of"]), f"models.{name}.replicate_of")
+        known = first.get("weights") if isinstance(first, Mapping) else None
+        at = [p for p, profile in profiles.items() if isinstance(profile, Mapping) and name in (profile.get("models") or ())]
+        if not isinstance(known, Mapping):
+            continue
+        weights = {p: {**known[p], "seed": model["seed"]} for p in at if isinstance(known.get(p), Mapping)}
+        shared = {key: first[key] for key in ("family", "architecture") if key in first}
+        whole[name] = shared | {"replicate_of": model["replicate_of"], "weights": weights}
+    return raw | {"models": whole}
 
 
 def _refuse_other_names(params: Params, name: str, profile: Profile) -> None:

@@ -22,6 +22,9 @@ from harness.stages.place import Place
 MEASURED = 3
 # Of whole numbers, such as votes, how many may differ: another processor's rounding decides ties otherwise.
 TIES = 0.01
+# L-BFGS stops a logistic regression within a tolerance. Where it stops depends on the processor, and with it the classes of
+# images between two classes: on two processors 1.3 % of the neighbours in MoCo-v3's logits, 5 % of an untrained network's.
+FITTED = {"probe": 0.1, "probe_vote": 0.1}
 
 
 class Difference(NamedTuple):
@@ -113,4 +116,4 @@ def apart(
             value = float(np.sqrt(moved / size)) if size > 0 else float(np.sqrt(moved))
             yield Difference(artifact, name + beside, value if same else float("inf"), summary.TOLERANCE)
         else:
-            yield Difference(artifact, name + beside, float(np.mean(array != there)), TIES)
+            yield Difference(artifact, name + beside, float(np.mean(array != there)), FITTED.get(name, TIES))

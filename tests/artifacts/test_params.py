@@ -28,6 +28,14 @@ def changed(key: str, value: Any) -> dict[str, Any]:
     for part in path:
         holder = holder[part]
     holder[last] = value
+    return raw if key.split(".")[0] == "profile" else measured(raw)
+
+
+def measured(raw: dict[str, Any]) -> dict[str, Any]:
+    """With an alias of the profile, which a copy of plain values has not."""
+    embedded = raw["profiles"]["embedded"]
+    if isinstance(raw["profile"], dict):
+        raw["profile"] = {key: embedded[key] for key in raw["profile"] if key in embedded}
     return raw
 
 
@@ -231,6 +239,11 @@ def test_the_profile_to_measure_is_one_of_the_profiles() -> None:
     """dvc.yaml reads the profile's models from the alias: a copy that says anything else would be measured."""
     other = copy.deepcopy(RAW["profiles"]["embedded"]) | {"models": ["mae"]}
     error = refusal(changed("profile", other))
+    assert (error.field, error.expected) == (
+        "profile.models",
+        "the models that profiles.embedded has, by the alias profile: *embedded",
+    )
+    error = refusal(changed("profile", other | {"name": "embeded"}))
     assert (error.field, error.expected) == ("profile", "an alias of a profile: *" + ", *".join(RAW["profiles"]))
     assert params.check(changed("profile", RAW["profiles"]["paper"]), "params.yaml").profile == "paper"
     error = refusal(changed("profiles.paper.name", "pape"))
@@ -293,6 +306,7 @@ def test_a_model_needs_a_family_to_be_a_reference() -> None:
     mine = {key: value for key, value in RAW["models"]["supervised"].items() if key != "family"}
     raw = changed("models.mine", mine)
     raw["profiles"]["embedded"]["models"] = [*raw["profiles"]["embedded"]["models"], "mine"]
+    measured(raw)
     assert params.check(raw, "params.yaml").model("mine").family is None
     raw["profiles"]["embedded"]["references"] = [*raw["profiles"]["embedded"]["references"], "mine"]
     error = refusal(raw)
@@ -304,7 +318,7 @@ def handed_on(**changes: Any) -> dict[str, Any]:
     mine = {"architecture": None, "weights": {"embedded": {"features": "mine.npz", "sha256": "a" * 64}}} | changes
     raw = changed("models.mine", mine)
     raw["profiles"]["embedded"]["models"] = [*raw["profiles"]["embedded"]["models"], "mine"]
-    return raw
+    return measured(raw)
 
 
 def test_embeddings_stand_in_the_place_of_weights_and_have_no_network() -> None:
@@ -550,3 +564,33 @@ def test_fine_tuned_models_are_compared_with_references_and_with_fine_tuned_ones
     assert known.compared("moco_v3_ft", "embedded") == [*references, "moco_v3_ft"]
     assert known.compared("mae_ft", "embedded") == [*references, "moco_v3_ft", "mae_ft"]
     assert known.compared("supervised_ft", "embedded") == [*references, "moco_v3_ft", "mae_ft"]
+
+
+def test_a_replicate_is_its_model_with_another_seed() -> None:
+    known = params.load(PROJECT)
+    assert (known.models["mae_1"].family, known.models["mae_1"].architecture) == ("rec", "vit")
+    assert list(known.models["mae_1"].weights) == ["embedded"]
+    first, again = (known.weights(name, "embedded") for name in ("mae", "mae_1"))
+    assert again.model_dump() == first.model_dump() | {"seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("entry", "field"),
+    [
+        ({"replicate_of": "may", "seed": 1}, "models.mae_1.replicate_of"),
+        ({"replicate_of": "mae", "seed": -1}, "models.mae_1.weights.embedded"),
+        ({"replicate_of": "mae", "seed": 0}, "models.mae_1.weights.embedded"),
+        ({"replicate_of": "mae", "sed": 1}, "models.mae_1"),
+        ({"replicate_of": "mae_2", "seed": 5}, "models.mae_1"),
+    ],
+)
+def test_a_replicate_that_cannot_be_made_is_refused(entry: dict[str, Any], field: str) -> None:
+    assert refusal(changed("models.mae_1", entry)).field.startswith(field)
+
+
+def test_the_measured_profile_says_the_same_as_the_profile_of_its_name() -> None:
+    raw = yaml.safe_load(PROJECT.read_text())
+    assert set(raw["profile"]) == {"name", "models", "sweep_models", "finetuned"}
+    assert params.check(raw, "params.yaml").profile == "embedded"
+    error = refusal(changed("profile.finetuned", ["mae"]))
+    assert (error.field, "alias profile: *embedded" in str(error.expected)) == ("profile.finetuned", True)

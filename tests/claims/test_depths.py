@@ -25,9 +25,6 @@ from harness.models.build import build
 from harness.stages import compare, extract, knn, weights
 from harness.stages.place import Place
 
-# One worker measures the networks, which costs more than what is decided on them.
-pytestmark = pytest.mark.xdist_group("depths")
-
 DEPTHS = {"moco_v3": 12, "dino": 12, "mae": 24, "msn": 12, "random": 6, "random_learned": 12}
 CNNS = {"moco_v3_resnet50": "je", "dino_resnet50": "je", "fcmae": "rec"}
 TUNED = ("moco_v3", "dino", "mae", "msn")

@@ -30,9 +30,6 @@ from harness.evidence.pair import Pair
 from harness.stages import compare, extract, knn, weights
 from harness.stages.place import Place
 
-# One worker has the pool, which costs more than what is decided on it.
-pytestmark = pytest.mark.xdist_group("null zoo")
-
 POOL, SUBSETS = 26, 8
 # Three casts of the pool are decided in every run of the tests, the others in the slow ones.
 SEEDS = [seed if seed < 3 else pytest.param(seed, marks=pytest.mark.slow) for seed in range(20)]

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from harness.__main__ import main
+from harness.artifacts import store
 from harness.artifacts.closure import ROOT
-from harness.stages import accept, compare, extract, finetune, knn, weights
+from harness.artifacts.tables import PROBE
+from harness.stages import accept, compare, extract, finetune, knn, probe, weights
 from harness.stages.place import Place
 
 
@@ -67,6 +69,23 @@ def test_a_stage_that_comes_out_otherwise_is_refused(
     assert recorded == []
     assert place.path("knn", "one").read_bytes() == before
     assert not place.path("accepted", ending=".json").exists()
+
+
+@pytest.mark.parametrize(("factor", "code"), [(1.01, 0), (1.1, 12)])
+def test_probes_are_compared_by_their_mean_accuracy_over_the_grid(
+    made: tuple[Place, list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], factor: float, code: int
+) -> None:
+    """One configuration more or less by chance is rounding, a tenth of all accuracies is not."""
+    place, recorded = made
+    probe.run(place, "one")
+    path = place.path("probes", "one")
+    held = store.read_arrays(path, PROBE)
+    values = {name: np.array(array) for name, array in held.values.items()}
+    values |= {"validation": (factor * values["validation"]).astype(np.float32), "best": values["best"][:, ::-1].copy()}
+    store.write_arrays(path, PROBE, values, held.provenance)
+    assert main(["accept", "probe", "--model", "one"]) == code
+    assert recorded == (["probe"] if code == 0 else [])
+    assert ("validation" in capsys.readouterr().err) == (code == 12)
 
 
 def test_a_training_that_begins_otherwise_is_refused(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 
 from harness.__main__ import STAGES
+from harness.artifacts import params
 from harness.artifacts.closure import ROOT
-from harness.artifacts.params import FINETUNED, start_of
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.params import FINETUNED, Params, start_of
 from harness.stages import check
 
 DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -91,3 +96,45 @@ def test_results_are_committed_and_banks_are_no_results() -> None:
             kept = {"cache": False, "persist": True} if "/summaries/" in path else {"cache": False}
             assert "/banks/" not in path
             assert out == {path: kept}, name
+
+
+@pytest.fixture
+def overridden(tmp_path: Path) -> Callable[..., Params]:
+    """The project's parameters as `dvc exp run -S` leaves them, by DVC's own function."""
+    path = tmp_path / "params.yaml"
+
+    def override(*settings: str) -> Params:
+        shutil.copy(ROOT / "params.yaml", path)
+        apply_overrides(str(path), list(settings))
+        comments = [[line.strip() for line in text.splitlines() if line.strip().startswith("#")] for text in texts(path)]
+        assert comments[0] == comments[1]
+        return params.load(path)
+
+    return override
+
+
+def texts(path: Path) -> tuple[str, str]:
+    return (ROOT / "params.yaml").read_text(), path.read_text()
+
+
+def test_an_experiment_changes_a_number_of_the_profile(overridden: Callable[..., Params]) -> None:
+    known, before = overridden("profiles.embedded.knn.k=10"), params.load(ROOT / "params.yaml")
+    assert (known.profile, known.of("embedded").knn.k, before.of("embedded").knn.k) == ("embedded", 10, 20)
+    assert known.of("embedded").model_dump(exclude={"knn"}) == before.of("embedded").model_dump(exclude={"knn"})
+    assert known.models == before.models
+
+
+def test_an_experiment_changes_the_recipe_of_all_runs_of_a_model_at_once(overridden: Callable[..., Params]) -> None:
+    known, before = overridden("models.moco_v3.weights.embedded.epochs=41"), params.load(ROOT / "params.yaml")
+    changed = [name for name in known.models if known.models[name] != before.models[name]]
+    assert changed == ["moco_v3", "moco_v3_1", "moco_v3_2"]
+    recipes = [known.weights(name, "embedded") for name in changed]
+    assert [(recipe.epochs, recipe.seed) for recipe in recipes] == [(41, 0), (41, 1), (41, 2)]
+
+
+@pytest.mark.parametrize("setting", ["profiles.embedded.finetuned=[mae]", "profile.models=[mae,dino]", "profile.name=laptop"])
+def test_an_experiment_whose_change_would_be_lost_is_refused(overridden: Callable[..., Params], setting: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        overridden(setting)
+    assert refused.value.field.startswith("profile")
+    assert "alias" in str(refused.value.expected)

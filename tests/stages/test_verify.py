@@ -122,6 +122,22 @@ def test_numbers_that_differ_by_rounding_are_not(tiny_measured: Place) -> None:
     verify.refuse_other_numbers(tiny_measured, list(verify.measured(tiny_measured, ("one", "two"))))
 
 
+@pytest.mark.parametrize(
+    ("name", "images", "within"), [("probe_vote", 8, True), ("probe_vote", 12, False), ("vote", 20, False)]
+)
+def test_a_fitted_probe_may_differ_in_more_images_than_neighbours(
+    tiny_measured: Place, name: str, images: int, within: bool
+) -> None:
+    def otherwise(values: dict[str, np.ndarray]) -> None:
+        first = values[name].reshape(-1)[:images]
+        first[:] = (first + 1) % 10
+
+    # 96 images; the votes are of two tokens at four depths.
+    rewrite(tiny_measured, "knn", "two", otherwise)
+    differences = list(verify.measured(tiny_measured, ("one", "two")))
+    assert all(one.value <= one.limit for one in differences) == within
+
+
 def test_an_artifact_that_was_made_from_other_data_is_refused(tiny_measured: Place, capsys: pytest.CaptureFixture[str]) -> None:
     rewrite(tiny_measured, "summaries", "one", lambda _: None, machine="another")
     assert main(["verify"]) == 12
