@@ -111,8 +111,7 @@ def test_a_parameter_makes_those_stages_stale_that_read_it(
 ) -> None:
     before = fingerprints()
     raw = yaml.safe_load(Path("params.yaml").read_text())
-    for settings in (raw["profiles"]["embedded"], raw["profile"]):
-        settings[path[0]][path[1]] = value
+    raw["profiles"]["embedded"][path[0]][path[1]] = value
     Path("params.yaml").write_text(yaml.safe_dump(raw))
     assert changed(before) == stale
 

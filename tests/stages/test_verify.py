@@ -19,6 +19,7 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.tables import CKA, KNN, SUMMARY
 from harness.stages import compare, extract, knn, probe, report, verify, weights
 from harness.stages.place import Place
+from tests.stages.conftest import TINY
 
 EMBEDDED = Path("artifacts/embedded")
 
@@ -32,11 +33,9 @@ class Measured:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     """The tiny profile, all of it that is verified."""
-    import conftest
-
     folder = tmp_path_factory.mktemp("verified")
-    profile = conftest.TINY["profiles"]["tiny"] | {"finetuned": []}
-    raw = {"models": conftest.TINY["models"], "profiles": {"tiny": profile}, "profile": profile}
+    profile = TINY["profiles"]["tiny"] | {"finetuned": []}
+    raw = {"models": TINY["models"], "profiles": {"tiny": profile}, "profile": profile}
     (folder / "params.yaml").write_text(yaml.safe_dump(raw))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
