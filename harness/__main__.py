@@ -50,7 +50,11 @@ STAGES = {
         "harness.stages.line", "run", ("model",), True, "loss on the line between the parameters before and after fine-tuning"
     ),
     "knn": Command(
-        "harness.stages.knn", "run", ("model",), True, "20-NN accuracy at every block, and a linear probe of the final features"
+        "harness.stages.knn",
+        "run",
+        ("model",),
+        True,
+        "20-NN accuracy at every block, and logistic regression on the final features",
     ),
     "probe": Command("harness.stages.probe", "run", ("model",), True, "linear and deeper probes of frozen features (Table 1)"),
     "agree": Command("harness.stages.agree", "run", ("model",), False, "agreement of class rankings (appendix D)"),

@@ -222,7 +222,7 @@ class Released(Download):
     @field_validator("key", mode="before")
     @classmethod
     def _one_key(cls, raw: Any) -> Any:
-        return (raw,) if isinstance(raw, str) else tuple(raw) if isinstance(raw, list) else raw
+        return (raw,) if isinstance(raw, str) else raw
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from harness.artifacts import closure
 from harness.artifacts.errors import InvalidInput
+from tests.forked import forked
 
 STAGES = ["weights", "extract", "compare", "knn", "sweep", "report"]
 
@@ -110,27 +110,20 @@ def test_a_module_that_is_no_python_is_refused(project: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_no_module_that_a_stage_loads_is_missing(stage: str) -> None:
+def test_no_module_that_a_stage_loads_is_missing(stage: str, tmp_path: Path) -> None:
     """What Python itself imports, in a process that has imported nothing of the project."""
     module = f"harness.stages.{stage}"
-    reading, writing = os.pipe()
-    # A fork has torch already, which a new process takes seconds to import.
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            for name in [name for name in sys.modules if name.split(".")[0] == "harness"]:
-                del sys.modules[name]
-            importlib.import_module(module)
-            found = [str(m.__file__) for name, m in sys.modules.items() if name.split(".")[0] == "harness"]
-            os.write(writing, "\n".join(found).encode())
-            code = 0
-        finally:
-            os._exit(code)
-    os.close(writing)
-    with open(reading) as file:
-        printed = file.read()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    loaded = {path for path in map(Path, printed.split()) if path.stat().st_size}
+    printed = tmp_path / "loaded"
+
+    def work() -> int:
+        for name in [name for name in sys.modules if name.split(".")[0] == "harness"]:
+            del sys.modules[name]
+        importlib.import_module(module)
+        found = [str(m.__file__) for name, m in sys.modules.items() if name.split(".")[0] == "harness"]
+        printed.write_text("\n".join(found))
+        return 0
+
+    assert forked(work) == 0
+    loaded = {path for path in map(Path, printed.read_text().split()) if path.stat().st_size}
     assert loaded
     assert {str(path.relative_to(closure.ROOT)) for path in loaded} <= set(closure.files(module))

@@ -23,6 +23,8 @@ from harness.evidence.probes import MeasuredProbes, ProbeAccuracy
 from harness.evidence.ways import Ways
 
 CLAIMS = Path(__file__).parents[2] / "claims"
+# One world for all claims: its instrument keeps what it has found.
+EFFECT = World()
 
 
 def renamed(names: dict[str, str]) -> World:
@@ -352,7 +354,7 @@ def test_a_planted_effect_is_supported(id):
 
 @pytest.mark.parametrize("id", PLANTED)
 def test_a_planted_effect_is_supported_on_every_replicate_and_above_the_null_by_roles(id):
-    decision, reading = worlds.on_panel(TESTS[id], World())
+    decision, reading = worlds.on_panel(TESTS[id], EFFECT)
     assert decision.state is State.SUPPORTED
     # Of MSN, and of CNNs, there is one run.
     runs = 1 if BASES[id].startswith(("msn-", "arch-", "obj-")) else 3

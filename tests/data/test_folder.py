@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +10,8 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.params import ReaderData
 from harness.data import folder, images
+from tests.data.conftest import reader
 
 
 def fill(root: Path, *paths: str) -> Path:
@@ -22,10 +21,6 @@ def fill(root: Path, *paths: str) -> Path:
         pixels = np.random.default_rng(i).integers(0, 256, (16, 16, 3), np.uint8)
         Image.fromarray(pixels).save(file)
     return root
-
-
-def reader(root: Path, **options: Any) -> ReaderData:
-    return ReaderData.model_validate({"kind": "reader", "reader": "", "root": str(root), "resize": 16, "size": 16} | options)
 
 
 def views(split: str) -> list[str]:

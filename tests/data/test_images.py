@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.params import ReaderData, ScenesData
 from harness.data import images, scenes, sprites
+from tests.data.conftest import reader
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -25,10 +25,6 @@ def world() -> ScenesData:
     data = params.load(ROOT / "params.yaml").of("embedded").data
     assert isinstance(data, ScenesData)
     return data
-
-
-def reader(root: Path, **options: Any) -> ReaderData:
-    return ReaderData.model_validate({"kind": "reader", "reader": "", "root": str(root), "resize": 16, "size": 16} | options)
 
 
 def noise(seed: int, size: tuple[int, int] = (16, 16)) -> NDArray[np.uint8]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from harness.__main__ import main
 from harness.stages import extract, weights
 from harness.stages.place import Place
+from tests.forked import forked
 
 CASES = {
     "weights, in its second epoch": (
@@ -67,17 +67,12 @@ def test_a_killed_stage_leaves_nothing_torn_and_its_rerun_is_byte_equal(tiny: Pl
 
     def run(at: int) -> int:
         """Run the stage in a process that is killed at the n-th call of the function; return how it ended."""
-        # A fork has torch already, which a new process takes seconds to import.
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                torch.set_num_threads(1)
-                arm(module, name, at)
-                code = main(arguments)
-            finally:
-                os._exit(code)
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+        def work() -> int:
+            arm(module, name, at)
+            return main(arguments)
+
+        return forked(work)
 
     assert run(at) == -signal.SIGKILL
     assert not path.exists()
