@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision, below, witnessed
-from harness.evidence.sweep import Sweep
+from harness.readings.sweep import Sweep
 
 
 @claim(

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from itertools import permutations
 from typing import Any
 
-from harness.evidence.agreement import Agreements, Answers, Subset
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision, exceeds
+from harness.readings.agreement import Agreements, Answers, Subset
 
 
 @claim(

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.evidence.again import again
-from harness.evidence.agreement import Agreements, Answers
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision, exceeds
-from harness.evidence.pair import Measure, Pairs
+from harness.evidence.measure import Measure
 from harness.evidence.resampling import BLOCKS
+from harness.readings.agreement import Agreements, Answers
+from harness.readings.pair import Pairs
 
 NAMES = {"moco_v3": "MoCo-v3", "dino": "DINO"}
 # How much of the likeness of pre-trained MSN and a JE model has to be there after fine-tuning.

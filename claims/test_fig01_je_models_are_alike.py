@@ -8,8 +8,9 @@ from itertools import combinations, permutations
 from harness.evidence.again import again
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision, all_of, controlled, exceeds
-from harness.evidence.pair import Measure, Pairs
+from harness.evidence.measure import Measure
 from harness.evidence.resampling import BLOCKS, HI, LO, MID
+from harness.readings.pair import Pairs
 
 UNTRAINED = "untrained networks"
 

@@ -8,8 +8,8 @@ from itertools import combinations
 from harness.evidence.again import again
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision, all_of, below, controlled, exceeds, witnessed
-from harness.evidence.pair import Pair, Pairs
 from harness.evidence.resampling import LO, MID
+from harness.readings.pair import Pair, Pairs
 
 
 @claim(

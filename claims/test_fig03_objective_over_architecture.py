@@ -12,8 +12,8 @@ from harness.evidence.again import again
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision, exceeds
 from harness.evidence.estimate import Estimate
-from harness.evidence.pair import Pairs
 from harness.evidence.resampling import BLOCKS
+from harness.readings.pair import Pairs
 
 # A JE vision transformer, and the convolutional network that the paper has of its objective.
 CNN = {"moco_v3": "moco_v3_resnet50", "dino": "dino_resnet50"}

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from harness.artifacts.tables import TOKENS
-from harness.evidence.accuracy import Accuracy
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision, equivalent, exceeds
 from harness.evidence.estimate import Estimate
 from harness.evidence.resampling import HI
+from harness.readings.accuracy import Accuracy
 
 Knn = Callable[[str], Accuracy]
 LAST = HI[-1]

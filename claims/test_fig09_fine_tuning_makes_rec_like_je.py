@@ -12,8 +12,9 @@ from harness.evidence.again import again
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision, all_of, controlled, equivalent, exceeds
 from harness.evidence.estimate import Estimate, mean
-from harness.evidence.pair import Measure, Pairs
+from harness.evidence.measure import Measure
 from harness.evidence.resampling import BLOCKS, HI, LO, MID
+from harness.readings.pair import Pairs
 
 # So far may similarity move for it to persist (Fig. 9).
 PERSISTS = 0.1

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision, exceeds
-from harness.evidence.ways import Ways
+from harness.readings.finetune_path import FinetunePath
 
-Moved = Callable[[str], Ways]
+Paths = Callable[[str], FinetunePath]
 
 
 @claim(
@@ -25,8 +25,11 @@ Moved = Callable[[str], Ways]
     published="plot",
     asks="difference",
 )
-def test_attention_of_rec_goes_straighter(ways: Moved, je: Sequence[str], rec: Sequence[str], margin: float) -> list[Decision]:
-    return [exceeds(ways(one).efficiency() - ways(other).efficiency(), margin) for one in rec for other in je]
+def test_attention_of_rec_goes_straighter(
+    finetune_path: Paths, je: Sequence[str], rec: Sequence[str], margin: float
+) -> list[Decision]:
+    efficiency = {model: finetune_path(model).efficiency() for model in (*rec, *je)}
+    return [exceeds(efficiency[one] - efficiency[other], margin) for one in rec for other in je]
 
 
 @claim(
@@ -38,5 +41,9 @@ def test_attention_of_rec_goes_straighter(ways: Moved, je: Sequence[str], rec: S
     published="none",
     asks="difference",
 )
-def test_attention_of_je_moves_less(ways: Moved, je: Sequence[str], rec: Sequence[str], margin: float) -> list[Decision]:
-    return [exceeds(ways(one).displacement() - ways(other).displacement(), margin) for one in rec for other in je]
+def test_attention_of_je_moves_less(
+    finetune_path: Paths, je: Sequence[str], rec: Sequence[str], margin: float
+) -> list[Decision]:
+    return [
+        exceeds(finetune_path(one).displacement() - finetune_path(other).displacement(), margin) for one in rec for other in je
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision, equivalent, exceeds
-from harness.evidence.probes import Probes, gain
+from harness.readings.probes import Probes, gain
 
 # What an intermediate layer has to give MAE before fine-tuning (inter-mae).
 HELPED = 1.0

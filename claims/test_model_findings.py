@@ -1,7 +1,7 @@
 """What the paper finds of single models, asked of the one that is judged: as JE models do, as REC models do, or as neither. And
 whose it is by all of them and by all measures of similarity.
 
-Decided with --model NAME, and for nothing else; the rules are those of harness/evidence/finding.py and kinship.py. Accuracies
+Decided with --model NAME, and for nothing else; the rules are those of harness/readings/finding.py and kinship.py. Accuracies
 are in percent.
 """
 
@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from harness.artifacts.errors import MissingArtifact
-from harness.evidence.accuracy import Accuracy
 from harness.evidence.claim import claim, undecided
 from harness.evidence.decide import Decision, State
 from harness.evidence.estimate import Estimate
-from harness.evidence.kinship import THIRDS, Kinship, verdict
-from harness.evidence.pair import Measure
-from harness.evidence.probes import Probes, gain
+from harness.evidence.measure import Measure
+from harness.readings.accuracy import Accuracy
+from harness.readings.kinship import THIRDS, Kinship, verdict
+from harness.readings.probes import Probes, gain
 
 Knn = Callable[[str], Accuracy]
 Whose = Callable[[Callable[[str], Estimate], State], Decision]

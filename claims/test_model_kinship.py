@@ -1,6 +1,6 @@
 """Whose representations a model's are like, by each measure of similarity. Decided with --model NAME, and for nothing else.
 
-The rule is that of harness/evidence/kinship.py.
+The rule is that of harness/readings/kinship.py.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from typing import Any
 
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision
-from harness.evidence.kinship import Kinship
-from harness.evidence.pair import Measure, Pairs
+from harness.evidence.measure import Measure
+from harness.readings.kinship import Kinship
+from harness.readings.pair import Pairs
 
 Family = Callable[[Measure], Kinship]
 

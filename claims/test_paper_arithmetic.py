@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from scipy.stats import t as student
 
-from harness.evidence.published import Number, Published, load
+from harness.readings.published import Number, Published, load
 
 HERE = Path(__file__).resolve().parent
 

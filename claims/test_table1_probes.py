@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from harness.evidence.claim import claim
 from harness.evidence.decide import Decision, below, equivalent, exceeds
-from harness.evidence.probes import Probes, difference, gain
+from harness.readings.probes import Probes, difference, gain
 
 JE = ("moco_v3", "dino")
 

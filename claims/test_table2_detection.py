@@ -9,7 +9,7 @@ import pytest
 from harness.evidence.claim import claim, undecided
 from harness.evidence.decide import Decision, State, below, exceeds
 from harness.evidence.estimate import Estimate
-from harness.evidence.published import Published
+from harness.readings.published import Published
 
 TASKS = ("box", "mask")
 JE = ("moco_v3", "dino_no_multicrop")

@@ -8,7 +8,7 @@ import pytest
 
 from harness.evidence.claim import claim, undecided
 from harness.evidence.decide import Decision, State, exceeds
-from harness.evidence.published import Published
+from harness.readings.published import Published
 
 TASKS = ("box", "mask")
 JE = ("moco_v3", "dino")

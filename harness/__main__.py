@@ -77,7 +77,7 @@ COMMANDS = {
         False,
         "record results under changed code that gives the same numbers",
     ),
-    "diff": Command("harness.evidence.diff", "run", ("before", "after"), False, "compare two verdict files"),
+    "diff": Command("harness.verdicts.diff", "run", ("before", "after"), False, "compare two verdict files"),
 }
 # What may be left out, beside --profile.
 _OPTIONAL = {("fetch", "model"), ("accept", "model")}
@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     command = (STAGES | COMMANDS)[options.command]
     if options.command == "diff":
-        from harness.evidence import diff
+        from harness.verdicts import diff
 
         return diff.run(options.before, options.after)
     from harness.stages.place import Place

@@ -1,4 +1,4 @@
-"""Imports go one way: claims -> evidence -> artifacts, and stages -> training, models, data, maths -> artifacts."""
+"""Imports go one way: claims -> readings -> evidence; verdicts -> evidence; stages -> training, models, data, maths."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import pytest
 
 from harness.artifacts.closure import ROOT
 
-# What the modules of a folder may import of the project. maths.cka is numpy alone, and evidence resamples it.
+# What the modules of a folder may import of the project.
 ALLOWED = {
     "harness/artifacts": {"harness.artifacts"},
     "harness/maths": {"harness.artifacts", "harness.maths"},
     "harness/data": {"harness.artifacts", "harness.data"},
-    "harness/evidence": {"harness.artifacts", "harness.evidence", "harness.maths.cka"},
+    "harness/evidence": {"harness.artifacts.errors", "harness.artifacts.params", "harness.evidence"},
+    "harness/readings": {"harness.artifacts", "harness.evidence", "harness.readings"},
+    "harness/verdicts": {"harness.artifacts", "harness.evidence", "harness.verdicts"},
     "harness/models": {"harness.artifacts", "harness.data", "harness.maths", "harness.models"},
     "harness/training": {"harness.artifacts", "harness.data", "harness.maths", "harness.models", "harness.training"},
     "harness/stages": {
@@ -27,8 +29,15 @@ ALLOWED = {
         "harness.training",
         "harness.stages",
     },
-    "harness/page": {"harness.artifacts", "harness.evidence", "harness.page", "harness.stages.place"},
-    "claims": {"harness.artifacts", "harness.evidence", "claims"},
+    "harness/page": {
+        "harness.artifacts",
+        "harness.evidence",
+        "harness.readings",
+        "harness.verdicts",
+        "harness.page",
+        "harness.stages.place",
+    },
+    "claims": {"harness.artifacts", "harness.evidence", "harness.readings", "claims"},
 }
 
 

@@ -70,7 +70,7 @@ def claim(
     blocks: Sequence[int] = BLOCKS,
 ) -> Callable[[Test], Test]:
     """Make a pytest function a claim. It returns a Decision, or several that must all hold, and may use the fixtures source,
-    reading and margin. Called directly it is the plain function.
+    inputs and margin. Called directly it is the plain function.
 
     Raises InvalidInput on an id that is not lower-case words joined by dashes, an empty field, an unknown word, or a
     margin that is not finite.
@@ -112,42 +112,46 @@ def undecided(state: State, reason: str) -> Decision:
 
 
 @dataclass
-class Reading:
-    """What a claim was read from. Fixtures note every artifact that they open, and how many pre-training runs it stands for.
+class Inputs:
+    """What one claim reads: the source, the run that stands for each method, and a record of every artifact that was opened.
 
-    cast: who plays the models that the claim names, where it is another run than the one of that name. roles: the models that
-    the claim asked for, as it names them. bare: that only values are asked for, no intervals. instrument: what was found of
-    the measures' power to tell. blocks: of models that have another number of them than the claims speak of.
+    assignment: by the name of a method the run that stands for it, where it is not the run of that name. values_only: whether
+    only values are asked for, no intervals.
+    What is recorded: artifacts, by path their SHA-256; roles, the methods that the claim asked for, by the names it uses;
+    runs, how many pre-training runs of each method decided; instrument, what was found of the measures' power; blocks, of
+    each model whose number of blocks is not twelve.
     """
 
     source: str
     artifacts: dict[str, str] = field(default_factory=dict)
     runs: int | None = None
-    cast: Mapping[str, str] = field(default_factory=dict)
+    assignment: Mapping[str, str] = field(default_factory=dict)
     roles: set[str] = field(default_factory=set)
-    bare: bool = False
+    values_only: bool = False
     instrument: str = ""
     blocks: dict[str, int] = field(default_factory=dict)
 
-    def player(self, role: str) -> str:
-        """The model to open where the claim names this one. Its player plays it fine-tuned too, unless the cast says who."""
+    def model_of(self, role: str) -> str:
+        """The model to open for a role. The run that stands for a method stands for it fine-tuned too, unless another is
+        assigned.
+        """
         start = start_of(role)
         self.roles |= {role, start}
-        return self.cast.get(role, self.cast.get(start, start) + role.removeprefix(start))
+        return self.assignment.get(role, self.assignment.get(start, start) + role.removeprefix(start))
 
-    def note(self, path: Path | str, sha256: str) -> None:
-        """Remember an artifact and its SHA-256. Raises InvalidInput when it has another than before."""
+    def record(self, path: Path | str, sha256: str) -> None:
+        """Record an artifact and its SHA-256. Raises InvalidInput when it has another than before."""
         if self.artifacts.setdefault(str(path), sha256) != sha256:
             before = self.artifacts[str(path)]
             raise InvalidInput(path, field="sha256", seen=sha256, expected=before, next_step="let dvc repro end first")
 
-    def depth(self, model: str, blocks: int) -> None:
-        """Remember a model of another depth than twelve blocks, whose blocks are read at the same share of it."""
+    def record_depth(self, model: str, blocks: int) -> None:
+        """Record a model of another depth than twelve blocks, whose blocks are read at the same share of it."""
         if blocks != len(BLOCKS):
             self.blocks[model] = blocks
 
-    def replicates(self, runs: int) -> None:
-        """Remember the number of pre-training runs; the fewest count. Raises InvalidInput below 1."""
+    def record_runs(self, runs: int) -> None:
+        """Record the number of pre-training runs; the fewest count. Raises InvalidInput below 1."""
         if runs < 1:
             raise InvalidInput(self.source, field="replicates", seen=runs, expected="at least 1")
         self.runs = runs if self.runs is None else min(self.runs, runs)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.evidence.accuracy import Accuracy
 from harness.evidence.estimate import Estimate, mean
-from harness.evidence.pair import Measure
+from harness.evidence.measure import Accuracies, Measure
 from harness.evidence.resampling import BLOCKS
 
 # A trained model's best block gains at least so many points over an untrained network's, and labels teach at least so much.
@@ -29,7 +28,7 @@ class Instrument:
     """
 
     measures: Mapping[str, Measure]
-    knn: Callable[[str], Accuracy]
+    knn: Callable[[str], Accuracies]
     runs: Mapping[str, Sequence[str]]
     untrained: Sequence[str]
     supervised: Sequence[str]
@@ -96,7 +95,7 @@ def _pairs(runs: Sequence[str]) -> list[tuple[str, str]]:
     return pairs or [(runs[0], runs[0])]
 
 
-def _best(accuracy: Accuracy) -> Estimate:
+def _best(accuracy: Accuracies) -> Estimate:
     found = [accuracy.at(token, block) for token in accuracy.tokens for block in BLOCKS]
     return max([*found, *(accuracy.final(token) for token in accuracy.tokens)], key=_value)
 

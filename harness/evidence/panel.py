@@ -13,21 +13,21 @@ from itertools import permutations
 from typing import Protocol
 
 from harness.artifacts.params import start_of
-from harness.evidence.claim import Claim, Reading, undecided
+from harness.evidence.claim import Claim, Inputs, undecided
 from harness.evidence.decide import NO_NUMBER, Decision, State
 from harness.evidence.instrument import Instrument
 
-Cast = Mapping[str, str]
+Assignment = Mapping[str, str]
 
 # Fewer units are a sample of nothing: their bootstrap intervals cover too little.
 FEWEST_UNITS = 8
 
 
 class Run(Protocol):
-    """A claim's rule, decided on a cast."""
+    """A claim's rule, decided on an assignment."""
 
-    def __call__(self, cast: Cast, margin: float | None, *, bare: bool = False) -> Decision:
-        """margin: in the place of the claim's own. bare: only the slack matters, so that few draws do."""
+    def __call__(self, assignment: Assignment, margin: float | None, *, values_only: bool = False) -> Decision:
+        """margin: in the place of the claim's own. values_only: only the slack matters, so that few draws do."""
         ...
 
 
@@ -56,7 +56,7 @@ class Panel:
         """Networks without training."""
         return self.instrument.untrained
 
-    def decide(self, stated: Claim, run: Run, reading: Reading, fixtures: Collection[str]) -> Decision:
+    def decide(self, stated: Claim, run: Run, inputs: Inputs, fixtures: Collection[str]) -> Decision:
         """The claim's verdict on all replicates, or UNCALIBRATED where the instrument cannot tell.
 
         fixtures: names of what the claim reads, among them its measure.
@@ -64,14 +64,14 @@ class Panel:
         first = run({}, stated.margin)
         if stated.about != "methods" or first.state in NO_NUMBER:
             return _enough(first)
-        roles = [role for role in self.methods if role in reading.roles]
-        casts = self._replicates(roles)
-        reading.replicates(len(casts))
-        found, blind = self._calibrated(stated, run, fixtures, casts, reading.roles)
-        reading.instrument = "; ".join(found)
+        roles = [role for role in self.methods if role in inputs.roles]
+        assignments = self._replicates(roles)
+        inputs.record_runs(len(assignments))
+        found, blind = self._calibrated(stated, run, fixtures, assignments, inputs.roles)
+        inputs.instrument = "; ".join(found)
         if blind:
-            return undecided(State.UNCALIBRATED, reading.instrument)
-        own = [run(cast, stated.margin) for cast in casts]
+            return undecided(State.UNCALIBRATED, inputs.instrument)
+        own = [run(assignment, stated.margin) for assignment in assignments]
         if stated.asks != "difference" or stated.margin is None:
             return _enough(agreed(own))
         null = self._null(run, roles, stated.margin)
@@ -84,22 +84,26 @@ class Panel:
         if all(decision.state is State.REFUTED for decision in own):
             return _enough(agreed(own, note))
         bar = f"no more than runs of one method give, {raised:.4g} for {null[1]}"
-        return _enough(agreed([_barred(part, run(cast, raised), bar) for part, cast in zip(own, casts, strict=True)], note))
+        return _enough(
+            agreed(
+                [_barred(part, run(assignment, raised), bar) for part, assignment in zip(own, assignments, strict=True)], note
+            )
+        )
 
-    def _replicates(self, roles: Sequence[str]) -> list[Cast]:
+    def _replicates(self, roles: Sequence[str]) -> list[Assignment]:
         """Run i of every method in its own role, for as many i as all of them have."""
         methods = self.methods
         return [{role: methods[role][i] for role in roles} for i in range(min(len(methods[role]) for role in roles))]
 
     def _calibrated(
-        self, stated: Claim, run: Run, fixtures: Collection[str], casts: Sequence[Cast], asked: Collection[str]
+        self, stated: Claim, run: Run, fixtures: Collection[str], assignments: Sequence[Assignment], asked: Collection[str]
     ) -> tuple[list[str], bool]:
         """What the instrument shows, sentence by sentence, and whether that is too little for the claim.
 
         asked: the models that the claim asks for, as it names them, fine-tuned ones too.
         """
-        roles = list(casts[0])
-        said, blind = self.instrument.untaught([cast[role] for role in roles for cast in casts])
+        roles = list(assignments[0])
+        said, blind = self.instrument.untaught([assignment[role] for role in roles for assignment in assignments])
         found = [said]
         names = [name for name in self.instrument.measures if name in fixtures]
         for name in [] if blind else names:
@@ -119,8 +123,8 @@ class Panel:
         if not self.untrained:
             return "no untrained network to compare with", True
         level = stated.asks == "level"
-        alike = [run(cast, stated.margin, bare=level) for cast in self._alike(roles)]
-        apart = [run(cast, stated.margin, bare=level) for cast in self._apart(roles, asked)]
+        alike = [run(assignment, stated.margin, values_only=level) for assignment in self._alike(roles)]
+        apart = [run(assignment, stated.margin, values_only=level) for assignment in self._apart(roles, asked)]
         slacks = [[part.slack for part in side if part.slack is not None] for side in (alike, apart)]
         lacking = [part for side in (alike, apart) for part in side if part.slack is None]
         if lacking:
@@ -135,21 +139,24 @@ class Panel:
 
     def _null(self, run: Run, roles: Sequence[str], margin: float) -> tuple[float, str] | None:
         """The most slack that runs of one method in all roles give, and whose they are; None without replicates."""
-        found = [(_slack(run(cast, margin, bare=True)), f"runs of {name}") for name, cast in self._impostors(roles)]
+        found = [
+            (_slack(run(assignment, margin, values_only=True)), f"runs of {name}")
+            for name, assignment in self._impostors(roles)
+        ]
         return max(found, default=None)
 
-    def _impostors(self, roles: Sequence[str]) -> Iterator[tuple[str, Cast]]:
+    def _impostors(self, roles: Sequence[str]) -> Iterator[tuple[str, Assignment]]:
         """Every method that has a run for each role, in every order."""
         for name, runs in self.runs.items():
             for order in permutations(runs, len(roles)):
                 yield name, dict(zip(roles, order, strict=True))
 
-    def _alike(self, roles: Sequence[str]) -> list[Cast]:
+    def _alike(self, roles: Sequence[str]) -> list[Assignment]:
         """Runs of one method in all roles; where there are too few, one run in all of them, which is as alike as can be."""
-        replicated = [cast for _, cast in self._impostors(roles)]
+        replicated = [assignment for _, assignment in self._impostors(roles)]
         return replicated or [dict.fromkeys(roles, runs[0]) for runs in self.runs.values()]
 
-    def _apart(self, roles: Sequence[str], asked: Collection[str]) -> list[Cast]:
+    def _apart(self, roles: Sequence[str], asked: Collection[str]) -> list[Assignment]:
         """One role's own first run, and an untrained network in the others, which stays untrained where they are fine-tuned."""
         return [
             {name: other for name in asked if start_of(name) != role} | {role: self.methods[role][0]}

@@ -19,11 +19,11 @@ from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.layout import of_type, types_of
 from harness.artifacts.params import FINETUNED
 from harness.artifacts.tables import CKA, CURVE, DRIFT, KNN, LINE, PATH, PIXELS, PROBE, SWEEP, TOKENS, unpack
-from harness.evidence.final import Final
-from harness.evidence.pair import Pair
-from harness.evidence.probes import MeasuredProbes, ProbeAccuracy, difference
 from harness.evidence.resampling import BLOCKS
-from harness.evidence.ways import barrier
+from harness.readings.final import Final
+from harness.readings.finetune_path import barrier
+from harness.readings.pair import Pair
+from harness.readings.probes import MeasuredProbes, ProbeAccuracy, difference
 from harness.stages.place import Place
 
 # Okabe and Ito's colours, which the colour-blind tell apart, for methods in the order of the parameters.
@@ -287,7 +287,7 @@ def _drifts(place: Place) -> tuple[Figure, str]:
         lines += [(other, "-", colour) for other, colour in zip(methods, COLOURS, strict=False) if other != model]
         for to, style, colour in lines:
             epochs = range(arrays["self_snapshot"].shape[1])
-            values = [Final.of_snapshot(arrays, epoch, to).bare().same_depth().value for epoch in epochs]
+            values = [Final.of_snapshot(arrays, epoch, to).values_only().same_depth().value for epoch in epochs]
             label = to if colour == GREY else f"pre-trained {to}"
             axis.plot(epochs, values, style, color=colour, linewidth=1.6, label=label)
             said.append(f"{model} and {label}: {values[0]:.2f} to {values[-1]:.2f}")

@@ -16,12 +16,12 @@ from harness.artifacts import files, store
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.params import Embeddings, Released, start_of
 from harness.artifacts.tables import KNN, TOKENS, unpack
-from harness.evidence import record, show, summary
-from harness.evidence.diff import VERDICTS
-from harness.evidence.record import Record
 from harness.page.figures import all_figures
 from harness.page.printed import beside
 from harness.stages.place import Place
+from harness.verdicts import record, show, table
+from harness.verdicts.diff import VERDICTS
+from harness.verdicts.record import Record
 
 _TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
@@ -50,16 +50,16 @@ def run(place: Place, verdicts: Sequence[str] = (), *, say: Callable[[str], None
 def page(place: Place, verdicts: Sequence[str]) -> str:
     """The whole page as HTML."""
     records, missing = _records(place, verdicts)
-    claims = sorted(records, key=summary.order)
+    claims = sorted(records, key=table.order)
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters["row"] = show.row
     printed, unmeasured = beside(place)
     template = environment.from_string(_TEMPLATE.read_text())
     return template.render(
         profile=place.profile,
-        groups=[(heading, list(group)) for heading, group in groupby(claims, lambda one: summary.heading(one.where))],
+        groups=[(heading, list(group)) for heading, group in groupby(claims, lambda one: table.heading(one.where))],
         counts=[(state, count) for state in show.STATES if (count := Counter(one.state for one in claims)[state])],
-        ranges=summary.ranges(claims),
+        ranges=table.ranges(claims),
         figures=all_figures(place),
         printed=printed,
         unmeasured=unmeasured,

@@ -10,10 +10,10 @@ from pathlib import Path
 from harness.artifacts import store
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.tables import AGREE, PROBE
-from harness.evidence.agreement import Agreement
 from harness.evidence.estimate import Estimate
-from harness.evidence.probes import ProbeAccuracy
-from harness.evidence.published import Number, load
+from harness.readings.agreement import Agreement
+from harness.readings.probes import ProbeAccuracy
+from harness.readings.published import Number, load
 from harness.stages.place import Place
 
 PUBLISHED = Path("claims/published.toml")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import worlds
@@ -17,11 +15,13 @@ from harness.artifacts import params as parameters
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.params import FINETUNED, start_of
-from harness.evidence.claim import Reading
+from harness.evidence.claim import Inputs
 from harness.evidence.decide import State
+from harness.evidence.estimate import Estimate
 from harness.evidence.resampling import BLOCKS
 from harness.models import checkpoint
 from harness.models.build import build
+from harness.readings.readings import Readings
 from harness.stages import compare, extract, knn, weights
 from harness.stages.place import Place
 
@@ -86,69 +86,57 @@ def measure(folder: Path) -> parameters.Params:
 
 
 @pytest.fixture(scope="module")
-def claims(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    """claims/conftest.py, looking for artifacts in the measured project, whose parameters it has as `measured`."""
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[parameters.Params, Path]:
+    """The parameters and the folder of the measured project."""
     folder = tmp_path_factory.mktemp("depths")
-    spec = importlib.util.spec_from_file_location("claims_conftest_of_depths", ROOT / "claims" / "conftest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        vars(module).update(ROOT=folder, measured=measure(folder))
-    return module
+        return measure(folder), folder
+
+
+@pytest.fixture
+def readings(measured: tuple[parameters.Params, Path]) -> Readings:
+    """What the artifacts of the measured project say."""
+    params, folder = measured
+    return Readings(params, Inputs("embedded"), folder)
 
 
 @pytest.mark.parametrize("id", IDS)
-def test_a_claim_reads_networks_of_every_depth(claims: ModuleType, id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    reading, params = Reading("embedded"), claims.measured
+def test_a_claim_reads_networks_of_every_depth(readings: Readings, id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = readings.inputs
     opened: set[str] = set()
-    player = reading.player
+    model_of = inputs.model_of
 
-    def noted(role: str) -> str:
-        opened.add(player(role))
-        return player(role)
+    def recorded(role: str) -> str:
+        opened.add(model_of(role))
+        return model_of(role)
 
-    monkeypatch.setattr(reading, "player", noted)
-    world = replace(
-        World(),
-        cka=claims.pairs_of(params, reading),
-        deconfounded=claims.pairs_of(params, reading, adjusted=True),
-        mutual=claims.neighbourhoods_of(params, reading),
-        cls=claims.subsets_of(params, reading, "cls"),
-        gap=claims.subsets_of(params, reading, "gap"),
-        knn=claims.accuracy_of(params, reading),
-    )
+    monkeypatch.setattr(inputs, "model_of", recorded)
+    names = (*worlds.MEASURES, "knn")
+    world = replace(World(), **{name: getattr(readings, name) for name in names})
     decision = worlds.judge(TESTS[id], world, TESTS[id].claim.margin)
     assert decision.state in (State.SUPPORTED, State.REFUTED, State.INCONCLUSIVE, State.UNCALIBRATED)
     # Whose depth differs is told.
-    assert reading.blocks == {model: DEPTHS[start_of(model)] for model in opened if DEPTHS.get(start_of(model), 12) != 12}
+    assert inputs.blocks == {model: DEPTHS[start_of(model)] for model in opened if DEPTHS.get(start_of(model), 12) != 12}
 
 
-def test_a_network_without_a_cls_token_is_judged_by_what_it_has(claims: ModuleType) -> None:
-    reading, params = Reading("embedded"), claims.measured
-    known = {name: claims.subsets_of(params, reading, name) for name in ("cls", "gap")} | {
-        "cka": claims.pairs_of(params, reading),
-        "deconfounded": claims.pairs_of(params, reading, adjusted=True),
-        "mutual": claims.neighbourhoods_of(params, reading),
-    }
-    kinship = claims.kinship._get_wrapped_function()(params, reading, "conv")
-    measures = claims.measures._get_wrapped_function()(params, reading, "conv", **known, final=None, final_mutual=None)
+def test_a_network_without_a_cls_token_is_judged_by_what_it_has(readings: Readings) -> None:
+    measures = readings.measures("conv")
     assert list(measures) == ["cka", "deconfounded", "mutual", "gap"]
     for measure in measures.values():
-        kin = kinship(measure)
+        kin = readings.kinship("conv", measure)
         assert kin.of("conv").state in (State.NEITHER, State.INCONCLUSIVE, State.UNCALIBRATED)
         near = kin.nearness("conv", kin.rec, BLOCKS)
         assert near.value == pytest.approx(measure("conv", "mae").same_depth(BLOCKS).value)
     # Runs are held against each other by what the model has, lest more layer types make them differ from it.
-    assert kinship(known["cka"]).measure("moco_v3", "mae").types == ("block",)
-    assert kinship(known["mutual"]).measure("moco_v3", "mae").tokens == ("gap",)
+    assert readings.kinship("conv", readings.cka).measure("moco_v3", "mae").types == ("block",)
+    assert readings.kinship("conv", readings.mutual).measure("moco_v3", "mae").tokens == ("gap",)
     with pytest.raises(MissingArtifact, match="CLS token"):
-        kinship(known["cls"]).of("conv")
-    votes = claims.accuracy_of(params, reading)
-    whose = claims.finding._get_wrapped_function()(params, reading, "conv", votes)
-    answer = whose(lambda model: votes(model).final("cls"), State.JE_LIKE)
+        readings.kinship("conv", readings.cls).of("conv")
+
+    def accuracy(model: str) -> Estimate:
+        return readings.knn(model).final("cls")
+
+    answer = readings.finding("conv", accuracy, State.JE_LIKE)
     assert (answer.state, "conv has no CLS token" in answer.reason) == (State.NO_EVIDENCE, True)
-    of_blocks = claims.finding._get_wrapped_function()(params, reading, "random", votes)
-    assert of_blocks(lambda model: votes(model).final("cls"), State.JE_LIKE).state is not State.NO_EVIDENCE
+    assert readings.finding("random", accuracy, State.JE_LIKE).state is not State.NO_EVIDENCE

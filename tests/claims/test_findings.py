@@ -10,8 +10,8 @@ import worlds
 
 from harness.artifacts.closure import ROOT
 from harness.evidence.decide import State
-from harness.evidence.finding import Finding
-from harness.evidence.probes import MeasuredProbes
+from harness.readings.finding import Finding
+from harness.readings.probes import MeasuredProbes
 
 sys.path.insert(0, str(ROOT / "claims"))
 claims = importlib.import_module("test_model_findings")

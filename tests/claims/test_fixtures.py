@@ -17,8 +17,11 @@ from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.provenance import Provenance
 from harness.artifacts.tables import CKA, FINAL, KNN, PATH, PROBE, SIMILARITY, SWEEP, TOKENS, TYPES, pack
-from harness.evidence.claim import Reading
+from harness.evidence.claim import Inputs
 from harness.evidence.resampling import BLOCKS, DRAWS
+from harness.readings.files import read_table
+from harness.readings.pair import Pair
+from harness.readings.readings import Readings
 
 PROJECT = Path(__file__).parents[2]
 
@@ -68,10 +71,10 @@ def write_pair(root, a, b, **options):
     return write(root, "cka", f"{a}/{b}", CKA, values, **options)
 
 
-def test_a_pair_is_found_either_way_round(fixtures, params, tmp_path):
+def test_a_pair_is_found_either_way_round(params, tmp_path):
     sha = write_pair(tmp_path, "mae", "moco_v3")
-    reading = Reading("embedded")
-    cka = given(fixtures.cka)(params, reading)
+    inputs = Inputs("embedded")
+    cka = Readings(params, inputs, tmp_path).cka
     straight, turned = cka("moco_v3", "mae"), cka("mae", "moco_v3")
     expected = worlds.pair("moco_v3", "mae").cells([2], [7]).value
     # CKA of a minibatch is kept in half precision.
@@ -79,19 +82,29 @@ def test_a_pair_is_found_either_way_round(fixtures, params, tmp_path):
     assert turned.cells([7], [2]).value == straight.cells([2], [7]).value
     assert abs(straight.cells([7], [2]).value - expected) > 0.01
     assert turned.names == ("mae", "moco_v3")
-    assert reading.artifacts == {"artifacts/embedded/cka/mae.safetensors": sha}
-    assert given(fixtures.deconfounded)(params, reading)("moco_v3", "mae").adjusted
+    assert inputs.artifacts == {"artifacts/embedded/cka/mae.safetensors": sha}
+    assert Readings(params, inputs, tmp_path).deconfounded("moco_v3", "mae").adjusted
 
 
-def test_every_claim_that_opens_an_artifact_puts_it_down(fixtures, params, tmp_path):
+def test_a_notebook_reads_a_profile_by_its_name() -> None:
+    readings = Readings.of("embedded", PROJECT)
+    pair = readings.cka("moco_v3", "mae")
+    assert pair.names == ("moco_v3", "mae")
+    own = store.read_pairs(PROJECT / "artifacts" / "embedded" / "cka" / "mae.safetensors", CKA).of("moco_v3")
+    expected = Pair.from_arrays(own).same_depth().value
+    assert pair.same_depth().value == pytest.approx(expected)
+    assert list(readings.inputs.artifacts) == ["artifacts/embedded/cka/mae.safetensors"]
+
+
+def test_every_claim_that_opens_an_artifact_puts_it_down(params, tmp_path):
     sha = write_pair(tmp_path, "dino", "moco_v3")
     for _ in range(2):
-        reading = Reading("embedded")
-        given(fixtures.cka)(params, reading)("moco_v3", "dino")
-        assert list(reading.artifacts.values()) == [sha]
+        inputs = Inputs("embedded")
+        Readings(params, inputs, tmp_path).cka("moco_v3", "dino")
+        assert list(inputs.artifacts.values()) == [sha]
 
 
-def test_the_other_artifacts(fixtures, params, tmp_path):
+def test_the_other_artifacts(params, tmp_path):
     rng = np.random.default_rng(0)
     square, own = rng.uniform(-1, 1, size=(2, 16, 12, 12)), rng.uniform(1, 2, size=(2, 16, 12))
     values = {"common": rng.integers(11, size=(2, 12, 30)), "k": [10], "cross": square}
@@ -103,16 +116,16 @@ def test_the_other_artifacts(fixtures, params, tmp_path):
     sizes = {"batch": np.zeros((4, 2, 3)), "biased": np.zeros((4, 2, 3)), "count": np.full((4, 2, 3), 0.5)}
     write(tmp_path, ".", "sweep", SWEEP, sizes | {"minibatches": [32, 64], "images": [64, 128], "layers": pack(["a"] * 3)})
 
-    reading = Reading("embedded")
-    assert given(fixtures.mutual)(params, reading)("mae", "dino").same_depth().n == 30
-    cls, gap = (given(getattr(fixtures, name))(params, reading)("mae", "dino") for name in ("cls", "gap"))
+    inputs = Inputs("embedded")
+    assert Readings(params, inputs, tmp_path).mutual("mae", "dino").same_depth().n == 30
+    cls, gap = (getattr(Readings(params, inputs, tmp_path), name)("mae", "dino") for name in ("cls", "gap"))
     assert (cls.types, gap.types) == (("cls",), ("gap",))
     assert cls.cells([3], [8]).value == pytest.approx(
         square[0, :, 3, 8].mean() / np.sqrt(own[0, :, 3].mean() * own[0, :, 8].mean()), abs=5e-4
     )
-    assert given(fixtures.knn)(params, reading)("dino").final("cls").value == pytest.approx(100 * 14 / 40)
-    assert given(fixtures.sweep)(params, reading).largest_change().value == 0
-    assert sorted(reading.artifacts) == [
+    assert Readings(params, inputs, tmp_path).knn("dino").final("cls").value == pytest.approx(100 * 14 / 40)
+    assert Readings(params, inputs, tmp_path).sweep().largest_change().value == 0
+    assert sorted(inputs.artifacts) == [
         "artifacts/embedded/knn/dino.safetensors",
         "artifacts/embedded/similarity/mae.safetensors",
         "artifacts/embedded/sweep.safetensors",
@@ -126,24 +139,24 @@ def test_probes_are_those_of_the_profile_or_what_the_paper_prints(fixtures, para
     values |= {"right": np.packbits(right, axis=2), "top": np.zeros((40, 3)), "label": np.zeros(40), "sets": pack(sets)}
     values |= {"code": np.full((1, 9), 0.5), "coded": pack(["all"])}
     write(tmp_path, "probes", "mae", PROBE, values | {"configurations": np.ones((6, 5))})
-    reading = Reading("embedded")
-    measured = given(fixtures.probes)(params, reading, None)
+    inputs = Inputs("embedded")
+    measured = given(fixtures.probes)(Readings(params, inputs, tmp_path), "embedded")
     gap = measured.combination({("mae", "all"): 1.0, ("mae", "final"): -1.0})
     assert gap.value == pytest.approx(100 * (right[1].mean() - right[0].mean()))
-    assert list(reading.artifacts) == ["artifacts/embedded/probes/mae.safetensors"]
+    assert list(inputs.artifacts) == ["artifacts/embedded/probes/mae.safetensors"]
     with pytest.raises(MissingArtifact, match="probes/dino"):
         measured.combination({("dino", "all"): 1.0})
-    reading.cast = {"dino": "mae"}
+    inputs.assignment = {"dino": "mae"}
     assert measured.combination({("dino", "all"): 1.0}).value == pytest.approx(100 * right[1].mean())
 
     (tmp_path / "claims").mkdir()
     (tmp_path / "claims" / "published.toml").write_bytes((PROJECT / "claims" / "published.toml").read_bytes())
-    reading = Reading("published")
-    printed = given(fixtures.probes)(params, reading, given(fixtures.published)(params, reading))
+    inputs = Inputs("published")
+    printed = given(fixtures.probes)(Readings(params, inputs, tmp_path), "published")
     assert printed.combination({("mae", "all"): 1.0}).value == pytest.approx(70.12)
 
 
-def test_ways_are_those_of_the_run_that_plays_the_model(fixtures, params, tmp_path):
+def test_ways_are_those_of_the_run_that_plays_the_model(params, tmp_path):
     rows = [
         {"every": 1, "block": i, "kind": "attention", "net": 1.0, "length": 2.0, "start": 4.0, "steps": 3} for i in range(12)
     ]
@@ -151,25 +164,25 @@ def test_ways_are_those_of_the_run_that_plays_the_model(fixtures, params, tmp_pa
     path.parent.mkdir(parents=True)
     of = Provenance(profile="embedded", stage="finetune", parameters="", code="", images="")
     sha = store.write_table(path, PATH, pd.DataFrame(rows), of)
-    reading = Reading("embedded", cast={"mae": "mae_1"})
-    found = given(fixtures.ways)(params, reading)("mae")
+    inputs = Inputs("embedded", assignment={"mae": "mae_1"})
+    found = Readings(params, inputs, tmp_path).finetune_path("mae")
     assert (found.efficiency().value, found.displacement().value) == (0.5, 0.25)
-    assert reading.artifacts == {"artifacts/embedded/path/mae_1.json": sha}
+    assert inputs.artifacts == {"artifacts/embedded/path/mae_1.json": sha}
     with pytest.raises(MissingArtifact, match=r"path/dino\.json"):
-        given(fixtures.ways)(params, reading)("dino")
+        Readings(params, inputs, tmp_path).finetune_path("dino")
     store.write_table(path, PATH, pd.DataFrame(rows), of.model_copy(update={"profile": "paper"}))
-    fixtures._table.cache_clear()
+    read_table.cache_clear()
     with pytest.raises(InvalidInput, match=r"(?s)profile.*paper.*embedded"):
-        given(fixtures.ways)(params, Reading("embedded"))("mae_1")
+        Readings(params, Inputs("embedded"), tmp_path).finetune_path("mae_1")
 
 
-def test_what_was_not_measured_is_missing(fixtures, params):
+def test_what_was_not_measured_is_missing(params, tmp_path):
     with pytest.raises(MissingArtifact, match=r"cka/dino\.safetensors"):
-        given(fixtures.cka)(params, Reading("embedded"))("moco_v3", "dino")
+        Readings(params, Inputs("embedded"), tmp_path).cka("moco_v3", "dino")
     with pytest.raises(MissingArtifact, match="knn/dino"):
-        given(fixtures.knn)(params, Reading("embedded"))("dino")
+        Readings(params, Inputs("embedded"), tmp_path).knn("dino")
     with pytest.raises(MissingArtifact, match="sweep"):
-        given(fixtures.sweep)(params, Reading("embedded"))
+        Readings(params, Inputs("embedded"), tmp_path).sweep()
 
 
 @pytest.mark.parametrize(
@@ -194,30 +207,30 @@ def test_what_params_has_is_taken_and_workers_do_not_ask_again(fixtures, monkeyp
     fixtures.pytest_configure(SimpleNamespace(getoption={"source": ["nobody"]}.get, workerinput={}))
 
 
-def test_slips_get_the_nearest_name(fixtures, params):
+def test_slips_get_the_nearest_name(params, tmp_path):
     with pytest.raises(InvalidInput, match=r"embeded[\s\S]*embedded\?"):
-        given(fixtures.cka)(params, Reading("embeded"))("moco_v3", "dino")
+        Readings(params, Inputs("embeded"), tmp_path).cka("moco_v3", "dino")
     with pytest.raises(InvalidInput, match=r"moco3[\s\S]*moco_v3"):
-        given(fixtures.knn)(params, Reading("embedded"))("moco3")
+        Readings(params, Inputs("embedded"), tmp_path).knn("moco3")
 
 
-def test_an_artifact_of_another_profile_is_refused(fixtures, params, tmp_path):
+def test_an_artifact_of_another_profile_is_refused(params, tmp_path):
     write_pair(tmp_path, "dino", "moco_v3", profile="paper")
-    reading = Reading("embedded")
+    inputs = Inputs("embedded")
     with pytest.raises(InvalidInput, match=r"profile[\s\S]*paper[\s\S]*embedded"):
-        given(fixtures.cka)(params, reading)("moco_v3", "dino")
-    assert reading.artifacts == {}
+        Readings(params, inputs, tmp_path).cka("moco_v3", "dino")
+    assert inputs.artifacts == {}
 
 
-def test_a_cast_puts_other_runs_in_the_places_of_the_models_that_a_claim_names(fixtures, params, tmp_path):
+def test_a_cast_puts_other_runs_in_the_places_of_the_models_that_a_claim_names(params, tmp_path):
     write_pair(tmp_path, "mae", "moco_v3")
-    reading = Reading("embedded")
-    cka = given(fixtures.cka)(params, reading)
-    reading.cast = {"dino": "mae"}
+    inputs = Inputs("embedded")
+    cka = Readings(params, inputs, tmp_path).cka
+    inputs.assignment = {"dino": "mae"}
     cast = cka("moco_v3", "dino")
     assert cast.names == ("moco_v3", "mae")
-    assert reading.roles == {"moco_v3", "dino"}
-    reading.cast, reading.bare = {}, True
+    assert inputs.roles == {"moco_v3", "dino"}
+    inputs.assignment, inputs.values_only = {}, True
     bare = cka("moco_v3", "mae").same_depth()
     assert bare.value == pytest.approx(cast.same_depth().value)
     assert (len(bare.draws), len(cast.same_depth().draws)) == (1, DRAWS)
@@ -231,37 +244,38 @@ def joined(params, name, model, *lists):
     return params.model_copy(update={"models": models, "profiles": profiles})
 
 
-def test_the_panel_has_every_method_and_its_runs(fixtures, params):
+def test_the_panel_has_every_method_and_its_runs(params):
     mae = params.models["mae"]
     recipe = mae.weights["embedded"]
     again = mae.model_copy(update={"replicate_of": "mae", "weights": {"embedded": recipe.model_copy(update={"seed": 90})}})
     more = joined(params, "mae_again", again, "models", "references")
-    panel = fixtures.panel_of(more, "embedded")
+    panel = Readings(more, Inputs("embedded")).panel()
     assert list(panel.runs) == [*worlds.JE, *worlds.REC]
     assert panel.runs["mae"] == [*params.replicates("mae", "embedded"), "mae_again"]
     assert panel.untrained == worlds.UNTRAINED
     assert panel.instrument.supervised == ["supervised"]
     kinds = {"moco_v3_resnet50": "resnet50", "dino_resnet50": "resnet50", "fcmae": "convnextv2"}
     assert panel.instrument.own_kind == {model: [f"random_{kind}"] for model, kind in kinds.items()}
-    assert given(fixtures.rec)(more) == ["mae"]
+    assert Readings(more, Inputs("embedded")).family("rec") == ["mae"]
 
 
 @pytest.mark.parametrize("of", [None, "je", "rec", "random"])
-def test_a_model_that_is_no_reference_enters_no_claim_of_the_paper(fixtures, params, of):
+def test_a_model_that_is_no_reference_enters_no_claim_of_the_paper(params, of):
     mine = params.models["mae"].model_copy(update={"family": of})
     more = joined(params, "mine", mine, "models")
-    for name in ("je", "rec", "untrained"):
-        assert given(getattr(fixtures, name))(more) == given(getattr(fixtures, name))(params)
-    before, after = (fixtures.panel_of(p, "embedded") for p in (params, more))
+    for name in ("je", "rec", "random"):
+        known, found = (Readings(p, Inputs("embedded")).family(name) for p in (params, more))
+        assert found == known
+    before, after = (Readings(p, Inputs("embedded")).panel() for p in (params, more))
     assert (after.runs, after.untrained) == (before.runs, before.untrained)
     assert after.instrument.supervised == before.instrument.supervised
 
 
-def test_embeddings_are_held_against_others_by_what_is_handed_on(fixtures, tmp_path):
+def test_embeddings_are_held_against_others_by_what_is_handed_on(tmp_path):
     raw = yaml.safe_load((PROJECT / "params.yaml").read_text())
     raw["models"]["mine"] = {"architecture": None, "weights": {"embedded": {"features": "mine.npz", "sha256": "a" * 64}}}
     raw["profiles"]["embedded"]["models"].append("mine")
-    params, reading = parameters.check(raw, "params.yaml"), Reading("embedded")
+    params, inputs = parameters.check(raw, "params.yaml"), Inputs("embedded")
     own = np.random.default_rng(0).uniform(1, 2, size=16)
     sha = write(
         tmp_path,
@@ -270,21 +284,22 @@ def test_embeddings_are_held_against_others_by_what_is_handed_on(fixtures, tmp_p
         FINAL,
         {"common": np.full(30, 5), "k": [10], "cross": own / 2, "self_a": own, "self_b": own},
     )
-    final, mutual = (given(getattr(fixtures, name))(params, reading) for name in ("final", "final_mutual"))
+    readings = Readings(params, inputs, tmp_path)
+    final, mutual = readings.final, readings.final_mutual
     assert final("mae", "mine").same_depth().value == pytest.approx(0.5)
     assert (mutual("mine", "mae").same_depth().value, mutual("mine", "mae").same_depth().n) == (0.5, 30)
-    reading.bare = True
+    inputs.values_only = True
     assert (len(final("mine", "mae").same_depth().draws), len(mutual("mine", "mae").same_depth().draws)) == (1, 1)
-    assert reading.artifacts == {"artifacts/embedded/final/mine.safetensors": sha}
-    measures = dict.fromkeys(("cka", "deconfounded", "mutual", "cls", "gap")) | {"final": final, "final_mutual": mutual}
-    assert given(fixtures.measures)(params, reading, "mine", **measures) == {"final": final, "final_mutual": mutual}
+    assert inputs.artifacts == {"artifacts/embedded/final/mine.safetensors": sha}
+    assert readings.measures("mine") == {"final": final, "final_mutual": mutual}
     for name in ("cka", "mutual", "cls"):
         with pytest.raises(MissingArtifact, match="no blocks"):
-            given(getattr(fixtures, name))(params, reading)("mae", "mine")
+            getattr(Readings(params, inputs, tmp_path), name)("mae", "mine")
 
 
 def test_families_come_from_the_parameters(fixtures, params):
-    assert [given(getattr(fixtures, name))(params) for name in ("je", "rec", "untrained")] == [
+    readings = Readings(params, Inputs("embedded"))
+    assert [given(getattr(fixtures, name))(readings) for name in ("je", "rec", "untrained")] == [
         worlds.JE,
         worlds.REC,
         worlds.UNTRAINED,
@@ -292,11 +307,11 @@ def test_families_come_from_the_parameters(fixtures, params):
 
 
 def test_kinship_is_with_the_runs_of_the_papers_methods(fixtures, params):
-    kinship = given(fixtures.kinship)(params, Reading("embedded"), "supervised")(worlds.pair)
+    kinship = given(fixtures.kinship)(Readings(params, Inputs("embedded")), "supervised")(worlds.pair)
     assert kinship.je == {method: params.replicates(method, "embedded") for method in worlds.JE}
     assert kinship.rec == {"mae": params.replicates("mae", "embedded")}
     assert kinship.untrained == worlds.UNTRAINED
     with pytest.raises(InvalidInput, match="supervised"):
-        given(fixtures.kinship)(params, Reading("embedded"), "superwised")
+        Readings(params, Inputs("embedded")).kinship("superwised", worlds.pair)
     with pytest.raises(MissingArtifact, match="laptop"):
-        given(fixtures.kinship)(params, Reading("laptop"), "supervised")
+        Readings(params, Inputs("laptop")).kinship("supervised", worlds.pair)

@@ -23,10 +23,10 @@ from harness.artifacts.closure import ROOT
 from harness.artifacts.params import FINETUNED
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import BANK
-from harness.evidence.accuracy import Accuracy
 from harness.evidence.decide import State
-from harness.evidence.neighbourhoods import Neighbourhoods
-from harness.evidence.pair import Pair
+from harness.readings.accuracy import Accuracy
+from harness.readings.neighbourhoods import Neighbourhoods
+from harness.readings.pair import Pair
 from harness.stages import compare, extract, knn, weights
 from harness.stages.place import Place
 
@@ -170,6 +170,6 @@ def test_a_world_of_negatives_blinds_plain_cka(tmp_path: Path, monkeypatch: pyte
     who = dict(zip([*alone, *UNTRAINED], range(5), strict=True))
     world = replace(World(), cka=lambda a, b: blind.pair(who[a], who[b]), runs=alone)
     for id in ("je-je-high", "je-rec-low", "early-onset", "je-diag", "je-late-drop", "rec-quarter", "type-order", "attn-nil"):
-        verdict, reading = worlds.on_panel(TESTS[id], world)
+        verdict, inputs = worlds.on_panel(TESTS[id], world)
         assert verdict.state is State.UNCALIBRATED, id
-        assert "cka range" in reading.instrument
+        assert "cka range" in inputs.instrument

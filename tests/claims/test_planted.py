@@ -15,12 +15,12 @@ from worlds import JE, REC, World, judge, pair
 
 from harness.artifacts.params import FINETUNED, start_of
 from harness.artifacts.tables import TYPES
-from harness.evidence.agreement import Agreement, MeasuredAnswers
 from harness.evidence.decide import State
-from harness.evidence.neighbourhoods import Neighbourhoods
-from harness.evidence.pair import Pair
-from harness.evidence.probes import MeasuredProbes, ProbeAccuracy
-from harness.evidence.ways import Ways
+from harness.readings.agreement import Agreement, MeasuredAnswers
+from harness.readings.finetune_path import FinetunePath
+from harness.readings.neighbourhoods import Neighbourhoods
+from harness.readings.pair import Pair
+from harness.readings.probes import MeasuredProbes, ProbeAccuracy
 
 CLAIMS = Path(__file__).parents[2] / "claims"
 # One world for all claims: its instrument keeps what it has found.
@@ -39,7 +39,7 @@ def renamed(names: dict[str, str]) -> World:
     told = world.remade(lambda measure: lambda a, b: measure(named(a), named(b)))
     probes = MeasuredProbes(lambda model: worlds.probe_accuracy(named(model)))
     told = replace(told, knn=lambda model: world.knn(named(model)), probes=probes)
-    told = replace(told, ways=lambda model: world.ways(named(model)))
+    told = replace(told, finetune_path=lambda model: world.finetune_path(named(model)))
     return with_agreements(told, lambda a, b: worlds.agreement(named(a), named(b)))
 
 
@@ -159,9 +159,9 @@ def same_as(source: str, *sets: str) -> World:
     return probes(lambda right: right | {name: right[source] for name in sets})
 
 
-def turned(ways: Ways) -> Ways:
+def turned(finetune_path: FinetunePath) -> FinetunePath:
     """O: ways as crooked as they were straight."""
-    return replace(ways, length=ways.net / (1.3 - ways.net / ways.length))
+    return replace(finetune_path, length=finetune_path.net / (1.3 - finetune_path.net / finetune_path.length))
 
 
 def blocks_reversed(right):
@@ -246,7 +246,7 @@ CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
     },
     "f1": {"S": lambda: renamed(SWAPPED)},
     "path": {
-        "crooked": lambda: replace(World(), ways=lambda model: turned(worlds.ways(model))),
+        "crooked": lambda: replace(World(), finetune_path=lambda model: turned(worlds.finetune_path(model))),
         "S": lambda: renamed({"mae": "dino", "dino": "mae"}),
         "Q": lambda: renamed({"mae": "moco_v3"}),
     },
@@ -354,11 +354,11 @@ def test_a_planted_effect_is_supported(id):
 
 @pytest.mark.parametrize("id", PLANTED)
 def test_a_planted_effect_is_supported_on_every_replicate_and_above_the_null_by_roles(id):
-    decision, reading = worlds.on_panel(TESTS[id], EFFECT)
+    decision, inputs = worlds.on_panel(TESTS[id], EFFECT)
     assert decision.state is State.SUPPORTED
     # Of MSN, and of CNNs, there is one run.
     runs = 1 if BASES[id].startswith(("msn-", "arch-", "obj-")) else 3
-    assert reading.runs == (runs if TESTS[id].claim.about == "methods" else None)
+    assert inputs.runs == (runs if TESTS[id].claim.about == "methods" else None)
 
 
 @pytest.mark.parametrize(("id", "control"), [(id, control) for id in PLANTED for control in CONTROLS[BASES[id]]])

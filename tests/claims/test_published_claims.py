@@ -6,7 +6,6 @@ t intervals by hand: error = sqrt(spread_a^2 + spread_b^2) / sqrt(5), times t(4)
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -18,11 +17,12 @@ import pytest
 
 from harness.artifacts import params as parameters
 from harness.artifacts.errors import InvalidInput, MissingArtifact
-from harness.evidence.agreement import PrintedAnswers
-from harness.evidence.claim import Reading
+from harness.evidence.claim import Inputs
 from harness.evidence.decide import Decision, State, all_of
-from harness.evidence.probes import PrintedProbes
-from harness.evidence.published import Number, Published, load
+from harness.readings.agreement import PrintedAnswers
+from harness.readings.probes import PrintedProbes
+from harness.readings.published import Number, Published, load
+from harness.readings.readings import Readings
 
 PROJECT = Path(__file__).parents[2]
 CLAIMS = PROJECT / "claims"
@@ -207,25 +207,14 @@ def given(fixture: Any) -> Callable[..., Any]:
     return function
 
 
-@pytest.fixture
-def fixtures() -> Any:
-    """claims/conftest.py."""
-    spec = importlib.util.spec_from_file_location("claims_conftest_published", CLAIMS / "conftest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize(("module", "name"), FIXTURES.items())
-def test_a_profile_has_not_measured_what_the_paper_prints(fixtures: Any, module: str, name: str) -> None:
+def test_a_profile_has_not_measured_what_the_paper_prints(module: str, name: str) -> None:
     params = parameters.load(PROJECT / "params.yaml")
     fixture = given(getattr(importlib.import_module(module), name))
 
-    def ask(source: str) -> tuple[Published, Reading]:
-        reading = Reading(source)
-        return fixture(given(fixtures.published)(params, reading)), reading
+    def ask(source: str) -> tuple[Published, Inputs]:
+        inputs = Inputs(source)
+        return fixture(Readings(params, inputs, PROJECT).published), inputs
 
     with pytest.raises(MissingArtifact, match="the profile has not measured") as error:
         ask("embedded")
@@ -233,6 +222,6 @@ def test_a_profile_has_not_measured_what_the_paper_prints(fixtures: Any, module:
     assert "stage" in error.value.next_step
     with pytest.raises(InvalidInput, match="embedded"):
         ask("embeded")
-    paper, reading = ask("published")
+    paper, inputs = ask("published")
     assert paper == PAPER
-    assert reading.artifacts == {"claims/published.toml": PAPER.sha256}
+    assert inputs.artifacts == {"claims/published.toml": PAPER.sha256}

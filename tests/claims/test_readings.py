@@ -19,13 +19,13 @@ from test_planted import BASES, PLANTED, TESTS
 from worlds import World
 
 from harness.artifacts.tables import TYPES
-from harness.evidence.accuracy import Accuracy
-from harness.evidence.agreement import Agreement, MeasuredAnswers
-from harness.evidence.neighbourhoods import Neighbourhoods
-from harness.evidence.pair import Pair
-from harness.evidence.probes import MeasuredProbes, ProbeAccuracy
-from harness.evidence.sweep import Sweep
-from harness.evidence.ways import Ways
+from harness.readings.accuracy import Accuracy
+from harness.readings.agreement import Agreement, MeasuredAnswers
+from harness.readings.finetune_path import FinetunePath
+from harness.readings.neighbourhoods import Neighbourhoods
+from harness.readings.pair import Pair
+from harness.readings.probes import MeasuredProbes, ProbeAccuracy
+from harness.readings.sweep import Sweep
 
 NAMES = ["moco_v3", "dino", "mae", "random", "random_learned", "moco_v3_ft", "dino_ft", "mae_ft", "msn", "msn_ft"]
 NAMES += ["moco_v3_resnet50", "dino_resnet50", "fcmae"]
@@ -98,14 +98,14 @@ def agreement(a: str, b: str) -> Agreement:
 
 
 @cache
-def ways(model: str) -> Ways:
+def finetune_path(model: str) -> FinetunePath:
     rng = np.random.default_rng([13, NAMES.index(model)])
     net, start = rng.uniform(1, 2, 12), rng.uniform(4, 5, 12)
-    return Ways(net, net / rng.uniform(0.3, 0.9, 12), start)
+    return FinetunePath(net, net / rng.uniform(0.3, 0.9, 12), start)
 
 
 def moved(model: str, over: str) -> float:
-    found = ways(model)
+    found = finetune_path(model)
     return float(np.mean(found.net / getattr(found, over)))
 
 
@@ -127,7 +127,7 @@ WORLD = replace(
     agreements=agreement,
     answers=MeasuredAnswers(agreement),
     sweep=sweep(),
-    ways=ways,
+    finetune_path=finetune_path,
 )
 
 

@@ -16,18 +16,18 @@ import numpy as np
 
 from harness.artifacts.params import FINETUNED, start_of
 from harness.artifacts.tables import TYPES
-from harness.evidence.accuracy import Accuracy
-from harness.evidence.agreement import Agreement, Agreements, Answers, MeasuredAnswers
-from harness.evidence.claim import Reading
+from harness.evidence.claim import Inputs
 from harness.evidence.decide import Decision, all_of
 from harness.evidence.instrument import Instrument
-from harness.evidence.neighbourhoods import Neighbourhoods
-from harness.evidence.pair import Pair
 from harness.evidence.panel import Panel
-from harness.evidence.probes import MeasuredProbes, ProbeAccuracy, Probes
 from harness.evidence.resampling import BLOCKS, HI
-from harness.evidence.sweep import Sweep
-from harness.evidence.ways import Ways
+from harness.readings.accuracy import Accuracy
+from harness.readings.agreement import Agreement, Agreements, Answers, MeasuredAnswers
+from harness.readings.finetune_path import FinetunePath
+from harness.readings.neighbourhoods import Neighbourhoods
+from harness.readings.pair import Pair
+from harness.readings.probes import MeasuredProbes, ProbeAccuracy, Probes
+from harness.readings.sweep import Sweep
 
 JE, REC, UNTRAINED, SUPERVISED = ["moco_v3", "dino"], ["mae"], ["random", "random_learned"], "supervised"
 # Three pre-training runs of each method.
@@ -181,12 +181,12 @@ def knn(model: str) -> Accuracy:
 
 
 @cache
-def ways(model: str) -> Ways:
+def finetune_path(model: str) -> FinetunePath:
     """Attention of MAE goes far and straight, that of JE models stays near where it was and turns often (Fig. 11)."""
     rng = np.random.default_rng([12, MODELS.index(model)])
     straight, far = (0.8, 0.5) if METHOD.get(model) in REC else (0.5, 0.1)
     start, moved = rng.uniform(9, 11, 12), far + rng.normal(scale=0.005, size=12)
-    return Ways(moved * start, moved * start / (straight + rng.normal(scale=0.02, size=12)), start)
+    return FinetunePath(moved * start, moved * start / (straight + rng.normal(scale=0.02, size=12)), start)
 
 
 @cache
@@ -253,7 +253,7 @@ class World:
     agreements: Agreements = agreement
     answers: Answers = field(default_factory=lambda: MeasuredAnswers(agreement))
     sweep: Sweep = field(default_factory=sweep)
-    ways: Callable[[str], Ways] = ways
+    finetune_path: Callable[[str], FinetunePath] = finetune_path
     je: Sequence[str] = tuple(JE)
     rec: Sequence[str] = tuple(REC)
     untrained: Sequence[str] = tuple(UNTRAINED)
@@ -279,15 +279,15 @@ def instrument(world: World) -> Instrument:
     return Instrument(measures, world.knn, world.runs, list(world.untrained), [SUPERVISED])
 
 
-def on_panel(claim: Callable[..., Any], world: World) -> tuple[Decision, Reading]:
+def on_panel(claim: Callable[..., Any], world: World) -> tuple[Decision, Inputs]:
     """Decide a claim as the plugin does: on the world's replicates, its nulls and its instrument."""
-    reading = Reading(world.source)
+    inputs = Inputs(world.source)
 
     def cast(measure: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
         def play(a: str, b: str) -> Any:
-            found = measure(reading.player(a), reading.player(b))
+            found = measure(inputs.model_of(a), inputs.model_of(b))
             # As the claims' own fixtures do where only values are asked for.
-            return replace(found, draws=1) if reading.bare else found
+            return replace(found, draws=1) if inputs.values_only else found
 
         return play
 
@@ -295,18 +295,18 @@ def on_panel(claim: Callable[..., Any], world: World) -> tuple[Decision, Reading
     assert isinstance(probes, MeasuredProbes)
     playing = replace(
         world.remade(cast),
-        knn=lambda model: world.knn(reading.player(model)),
-        ways=lambda model: world.ways(reading.player(model)),
-        probes=MeasuredProbes(lambda model: probes.of(reading.player(model))),
+        knn=lambda model: world.knn(inputs.model_of(model)),
+        finetune_path=lambda model: world.finetune_path(inputs.model_of(model)),
+        probes=MeasuredProbes(lambda model: probes.of(inputs.model_of(model))),
         agreements=cast(world.agreements),
         answers=MeasuredAnswers(cast(world.agreements)),
     )
 
-    def run(cast: Mapping[str, str], margin: float | None, *, bare: bool = False) -> Decision:
-        reading.cast, reading.bare = cast, bare
+    def run(assignment: Mapping[str, str], margin: float | None, *, values_only: bool = False) -> Decision:
+        inputs.assignment, inputs.values_only = assignment, values_only
         return judge(claim, playing, margin)
 
-    return Panel(instrument(world), FURTHER).decide(claim.claim, run, reading, inspect.signature(claim).parameters), reading
+    return Panel(instrument(world), FURTHER).decide(claim.claim, run, inputs, inspect.signature(claim).parameters), inputs
 
 
 def judge(claim: Callable[..., Any], world: World, margin: float | None) -> Decision:

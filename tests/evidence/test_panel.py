@@ -1,4 +1,4 @@
-"""Verdicts on replicates: casts, agreement, the null by roles, anchors and gates, each by construction."""
+"""Verdicts on replicates: assignments, agreement, the null by roles, anchors and gates, each by construction."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from harness.artifacts.errors import MissingArtifact
-from harness.evidence.accuracy import Accuracy
-from harness.evidence.claim import Claim, Reading
+from harness.evidence.claim import Claim, Inputs
 from harness.evidence.decide import Decision, State, all_of, exceeds
 from harness.evidence.estimate import Estimate
 from harness.evidence.instrument import Instrument
 from harness.evidence.panel import Panel, agreed
+from harness.readings.accuracy import Accuracy
 
 RUNS = {"moco": ["moco", "moco_1", "moco_2"], "dino": ["dino", "dino_1", "dino_2"], "mae": ["mae", "mae_1", "mae_2"]}
 ALONE = {name: runs[:1] for name, runs in RUNS.items()}
@@ -73,33 +73,33 @@ def stated(asks: str = "difference", margin: float | None = 0.1, **more: object)
 
 def decide(
     panel: Panel, rule: Callable[[Mapping[str, str], float], Decision], claim: Claim | None = None
-) -> tuple[Decision, Reading]:
+) -> tuple[Decision, Inputs]:
     """Decide a rule about moco, dino and mae, given who plays them and the margin."""
-    reading = Reading("world")
+    inputs = Inputs("world")
     claim = claim or stated()
 
-    def run(cast: Mapping[str, str], margin: float | None, *, bare: bool = False) -> Decision:
-        reading.cast, reading.bare = cast, bare
-        return rule({role: reading.player(role) for role in ("moco", "dino", "mae")}, margin or 0.0)
+    def run(assignment: Mapping[str, str], margin: float | None, *, values_only: bool = False) -> Decision:
+        inputs.assignment, inputs.values_only = assignment, values_only
+        return rule({role: inputs.model_of(role) for role in ("moco", "dino", "mae")}, margin or 0.0)
 
-    return panel.decide(claim, run, reading, ["cka", "margin"]), reading
+    return panel.decide(claim, run, inputs, ["cka", "margin"]), inputs
 
 
 def gap(values: Mapping[str, float], null: float = 0.0) -> Callable[[Mapping[str, str], float], Decision]:
     """A rule whose value depends on who plays MAE, and is `null` where one method plays all roles."""
 
-    def rule(cast: Mapping[str, str], margin: float) -> Decision:
-        one = len({METHOD.get(name, name) for name in cast.values()}) == 1
-        return exceeds(measured(null if one else values.get(cast["mae"], 0.3)), margin)
+    def rule(assignment: Mapping[str, str], margin: float) -> Decision:
+        one = len({METHOD.get(name, name) for name in assignment.values()}) == 1
+        return exceeds(measured(null if one else values.get(assignment["mae"], 0.3)), margin)
 
     return rule
 
 
 def test_every_replicate_decides_and_the_median_one_is_shown() -> None:
-    decision, reading = decide(panel_of(), gap({"mae": 0.5, "mae_1": 0.3, "mae_2": 0.4}))
+    decision, inputs = decide(panel_of(), gap({"mae": 0.5, "mae_1": 0.3, "mae_2": 0.4}))
     assert decision.state is State.SUPPORTED
     assert decision.estimate == pytest.approx(0.4)
-    assert reading.runs == 3
+    assert inputs.runs == 3
     assert [decision.reason.count(f"run {i} SUPPORTED") for i in (1, 2, 3)] == [1, 1, 1]
 
 
@@ -119,8 +119,8 @@ def test_replicates_that_disagree_decide_nothing(values: dict[str, float], state
 
 def test_the_number_of_replicates_is_that_of_the_method_with_the_fewest() -> None:
     runs = RUNS | {"mae": ["mae", "mae_1"]}
-    _, reading = decide(panel_of(runs=runs), gap({}))
-    assert reading.runs == 2
+    _, inputs = decide(panel_of(runs=runs), gap({}))
+    assert inputs.runs == 2
 
 
 def test_what_replicates_of_one_method_show_in_all_roles_is_the_margin() -> None:
@@ -167,8 +167,8 @@ def test_runs_between_the_margins_and_below_both_refute_nothing() -> None:
 def test_a_part_that_is_refuted_by_itself_refutes_whatever_raised_the_margin() -> None:
     """A rule of two parts, of which one has a margin of its own that runs of one method do not raise."""
 
-    def rule(cast: Mapping[str, str], margin: float) -> Decision:
-        one = len({METHOD.get(name, name) for name in cast.values()}) == 1
+    def rule(assignment: Mapping[str, str], margin: float) -> Decision:
+        one = len({METHOD.get(name, name) for name in assignment.values()}) == 1
         return all_of([exceeds(measured(0.35 if one else 0.3), margin), exceeds(measured(0.35 if one else -0.2), 0.0)])
 
     decision, _ = decide(panel_of(), rule)
@@ -176,9 +176,9 @@ def test_a_part_that_is_refuted_by_itself_refutes_whatever_raised_the_margin() -
 
 
 def test_the_null_is_the_largest_over_methods_and_orders() -> None:
-    def rule(cast: Mapping[str, str], margin: float) -> Decision:
-        value = 0.28 if tuple(cast.values()) == ("dino_2", "dino", "dino_1") else 0.3
-        one = len({METHOD.get(name, name) for name in cast.values()}) == 1
+    def rule(assignment: Mapping[str, str], margin: float) -> Decision:
+        value = 0.28 if tuple(assignment.values()) == ("dino_2", "dino", "dino_1") else 0.3
+        one = len({METHOD.get(name, name) for name in assignment.values()}) == 1
         return exceeds(measured(value if not one or value == 0.28 else 0.0), margin)
 
     decision, _ = decide(panel_of(), rule)
@@ -187,28 +187,28 @@ def test_the_null_is_the_largest_over_methods_and_orders() -> None:
 
 
 def test_who_plays_a_model_plays_it_fine_tuned_too() -> None:
-    reading = Reading("world", cast={"moco": "moco_1"})
-    assert [reading.player(role) for role in ("moco", "moco_ft", "mae_ft")] == ["moco_1", "moco_1_ft", "mae_ft"]
-    assert reading.roles == {"moco", "moco_ft", "mae", "mae_ft"}
+    inputs = Inputs("world", assignment={"moco": "moco_1"})
+    assert [inputs.model_of(role) for role in ("moco", "moco_ft", "mae_ft")] == ["moco_1", "moco_1_ft", "mae_ft"]
+    assert inputs.roles == {"moco", "moco_ft", "mae", "mae_ft"}
 
 
 def test_fine_tuned_models_follow_their_runs_and_an_untrained_network_stays_what_it_is() -> None:
     """A level of moco and fine-tuned mae: its triples, runs of one method, and each beside an untrained network."""
     seen: list[tuple[str, str]] = []
 
-    def rule(reading: Reading) -> Decision:
-        pair = (reading.player("moco"), reading.player("mae_ft"))
+    def rule(inputs: Inputs) -> Decision:
+        pair = (inputs.model_of("moco"), inputs.model_of("mae_ft"))
         seen.append(pair)
         methods = [METHOD.get(name.removesuffix("_ft")) for name in pair]
         return exceeds(measured(0.2 if None in methods else 0.9 if methods[0] == methods[1] else 0.7), 0.6)
 
-    reading = Reading("world")
+    inputs = Inputs("world")
 
-    def run(cast: Mapping[str, str], margin: float | None, *, bare: bool = False) -> Decision:
-        reading.cast, reading.bare = cast, bare
-        return rule(reading)
+    def run(assignment: Mapping[str, str], margin: float | None, *, values_only: bool = False) -> Decision:
+        inputs.assignment, inputs.values_only = assignment, values_only
+        return rule(inputs)
 
-    decision = panel_of().decide(stated("level", 0.6), run, reading, ["cka", "margin"])
+    decision = panel_of().decide(stated("level", 0.6), run, inputs, ["cka", "margin"])
     assert decision.state is State.SUPPORTED
     triples = [("moco", "mae_ft"), ("moco_1", "mae_1_ft"), ("moco_2", "mae_2_ft")]
     apart = [("moco", "random"), ("random", "mae_ft")]
@@ -218,8 +218,8 @@ def test_fine_tuned_models_follow_their_runs_and_an_untrained_network_stays_what
 
 @pytest.mark.parametrize("asks", ["level", "match", "trait"])
 def test_only_a_difference_has_a_null_by_roles(asks: str) -> None:
-    def rule(cast: Mapping[str, str], margin: float) -> Decision:
-        untrained = "random" in cast.values()
+    def rule(assignment: Mapping[str, str], margin: float) -> Decision:
+        untrained = "random" in assignment.values()
         return exceeds(measured(0.0 if untrained else 0.5), margin)
 
     decision, _ = decide(panel_of(), rule, stated(asks))
@@ -227,10 +227,10 @@ def test_only_a_difference_has_a_null_by_roles(asks: str) -> None:
 
 
 def test_direction_alone_needs_replicates() -> None:
-    decision, reading = decide(panel_of(runs=ALONE), gap({}), stated(margin=0.0))
+    decision, inputs = decide(panel_of(runs=ALONE), gap({}), stated(margin=0.0))
     assert decision.state is State.UNCALIBRATED
     assert "no replicates" in decision.reason
-    assert reading.runs == 1
+    assert inputs.runs == 1
     assert decide(panel_of(), gap({}), stated(margin=0.0))[0].state is State.SUPPORTED
     assert decide(panel_of(runs=ALONE), gap({}), stated(margin=0.1))[0].state is State.SUPPORTED
 
@@ -245,9 +245,9 @@ def test_direction_alone_needs_replicates() -> None:
     ],
 )
 def test_a_difference_needs_twice_its_margin_of_range(similarity: Alike, margin: float, state: State) -> None:
-    decision, reading = decide(panel_of(similarity), gap({}, null=-0.5), stated(margin=margin - 0.01 if margin else 0.0))
+    decision, inputs = decide(panel_of(similarity), gap({}, null=-0.5), stated(margin=margin - 0.01 if margin else 0.0))
     assert decision.state is state
-    assert f"cka range {similarity.own - similarity.untrained:.3f}" in reading.instrument
+    assert f"cka range {similarity.own - similarity.untrained:.3f}" in inputs.instrument
 
 
 def test_without_replicates_the_range_is_up_to_one() -> None:
@@ -257,12 +257,12 @@ def test_without_replicates_the_range_is_up_to_one() -> None:
 
 
 def test_range_over_the_claims_own_blocks() -> None:
-    _, reading = decide(panel_of(), gap({}), stated(blocks=(0, 1, 2, 3)))
-    assert "cka range over blocks 0-3 0.700" in reading.instrument
+    _, inputs = decide(panel_of(), gap({}), stated(blocks=(0, 1, 2, 3)))
+    assert "cka range over blocks 0-3 0.700" in inputs.instrument
 
 
 def level(similarity: Alike) -> Callable[[Mapping[str, str], float], Decision]:
-    return lambda cast, margin: exceeds(similarity(cast["moco"], cast["dino"]).same_depth(()), margin)
+    return lambda assignment, margin: exceeds(similarity(assignment["moco"], assignment["dino"]).same_depth(()), margin)
 
 
 @pytest.mark.parametrize(
@@ -278,9 +278,9 @@ def level(similarity: Alike) -> Callable[[Mapping[str, str], float], Decision]:
 def test_a_level_must_lie_between_replicates_and_untrained_networks(
     similarity: Alike, state: State, runs: dict[str, list[str]]
 ) -> None:
-    decision, reading = decide(panel_of(similarity, runs=runs), level(similarity), stated("level", 0.6))
+    decision, inputs = decide(panel_of(similarity, runs=runs), level(similarity), stated("level", 0.6))
     assert decision.state is state
-    assert "anchors" in reading.instrument
+    assert "anchors" in inputs.instrument
 
 
 @pytest.mark.parametrize(
@@ -314,9 +314,9 @@ def test_methods_that_were_not_taught_are_not_spoken_of(accuracies: dict[str, fl
 def test_what_others_published_of_the_weights_must_be_met(published: float, state: State) -> None:
     panel = panel_of()
     anchored = replace(panel, instrument=replace(panel.instrument, anchors={"dino": published}))
-    decision, reading = decide(anchored, gap({}))
+    decision, inputs = decide(anchored, gap({}))
     assert decision.state is state
-    assert f"dino 40.0 % where {published:g} % is published" in reading.instrument
+    assert f"dino 40.0 % where {published:g} % is published" in inputs.instrument
 
 
 @pytest.mark.parametrize(
@@ -332,9 +332,9 @@ def test_what_training_taught_is_what_an_untrained_network_of_the_kind_does_not_
 ) -> None:
     panel = panel_of(accuracies={"conv": accuracy})
     other = replace(panel, instrument=replace(panel.instrument, own_kind={"dino": own}))
-    decision, reading = decide(other, gap({}))
+    decision, inputs = decide(other, gap({}))
     assert decision.state is state
-    assert said in reading.instrument
+    assert said in inputs.instrument
 
 
 def test_a_profile_without_untrained_networks_is_uncalibrated() -> None:
@@ -342,8 +342,8 @@ def test_a_profile_without_untrained_networks_is_uncalibrated() -> None:
 
 
 def test_few_units_decide_nothing() -> None:
-    def few(cast: Mapping[str, str], margin: float) -> Decision:
-        return exceeds(measured(5.0 if len(set(cast.values())) == 3 else 0.0, n=7, spread=0.001), margin)
+    def few(assignment: Mapping[str, str], margin: float) -> Decision:
+        return exceeds(measured(5.0 if len(set(assignment.values())) == 3 else 0.0, n=7, spread=0.001), margin)
 
     claim = replace(stated(), about="artifacts")
     decision, _ = decide(panel_of(), few, claim)
@@ -352,15 +352,15 @@ def test_few_units_decide_nothing() -> None:
 
 
 def test_a_claim_about_artifacts_has_no_replicates() -> None:
-    decision, reading = decide(panel_of(runs=ALONE, untrained=()), gap({}), replace(stated(), about="artifacts"))
-    assert (decision.state, reading.runs) == (State.SUPPORTED, None)
+    decision, inputs = decide(panel_of(runs=ALONE, untrained=()), gap({}), replace(stated(), about="artifacts"))
+    assert (decision.state, inputs.runs) == (State.SUPPORTED, None)
 
 
 def test_a_replicate_that_was_not_measured_is_missing() -> None:
-    def rule(cast: Mapping[str, str], margin: float) -> Decision:
-        if cast["mae"] == "mae_2":
+    def rule(assignment: Mapping[str, str], margin: float) -> Decision:
+        if assignment["mae"] == "mae_2":
             raise MissingArtifact("knn/mae_2", "not measured", next_step="run dvc repro")
-        return gap({})(cast, margin)
+        return gap({})(assignment, margin)
 
     with pytest.raises(MissingArtifact, match="mae_2"):
         decide(panel_of(), rule)

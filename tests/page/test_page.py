@@ -13,13 +13,13 @@ from harness.__main__ import main
 from harness.artifacts import store
 from harness.artifacts.closure import ROOT
 from harness.artifacts.tables import PROBE
-from harness.evidence import record
-from harness.evidence.probes import ProbeAccuracy
-from harness.evidence.published import load
-from harness.evidence.record import Record
 from harness.page.page import page
 from harness.page.printed import beside
+from harness.readings.probes import ProbeAccuracy
+from harness.readings.published import load
 from harness.stages.place import Place
+from harness.verdicts import record
+from harness.verdicts.record import Record
 
 VOID = {"meta", "input", "link", "br", "hr", "img", "path", "use", "rect"}
 

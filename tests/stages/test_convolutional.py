@@ -14,8 +14,8 @@ from harness.artifacts import params, store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.layout import Layout
 from harness.artifacts.tables import BANK, CKA, KNN, PROBE, SIMILARITY, TYPES, unpack
-from harness.evidence.accuracy import Accuracy
-from harness.evidence.pair import Pair
+from harness.readings.accuracy import Accuracy
+from harness.readings.pair import Pair
 from harness.stages.place import Place
 from tests.stages.conftest import TINY
 

@@ -21,9 +21,9 @@ from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.layout import Layout
 from harness.artifacts.tables import BANK, CKA, CURVE, FINAL, KNN, PROBE, SIMILARITY, unpack
 from harness.data import images
-from harness.evidence.accuracy import Accuracy
-from harness.evidence.final import Final
-from harness.evidence.probes import ProbeAccuracy
+from harness.readings.accuracy import Accuracy
+from harness.readings.final import Final
+from harness.readings.probes import ProbeAccuracy
 from harness.stages import export, extract, weights
 from harness.stages.place import Place
 from tests.stages.conftest import TINY
@@ -150,7 +150,7 @@ def test_what_is_handed_on_is_compared_and_layers_are_not(file: File) -> None:
     parts = {name: other[name].astype(float).sum() for name in ("cross", "self_a", "self_b")}
     expected = parts["cross"] / (parts["self_a"] * parts["self_b"]) ** 0.5
     assert Final.cka(other, ("mine", "two")).same_depth().value == pytest.approx(expected)
-    assert Final.cka(other, ("mine", "two")).bare().same_depth().value == pytest.approx(expected)
+    assert Final.cka(other, ("mine", "two")).values_only().same_depth().value == pytest.approx(expected)
     still = store.Arrays(dict(other.values) | {"self_b": np.zeros(4, np.float32)}, other.provenance, "")
     with pytest.raises(InvalidInput, match=r"mine and two hand on[\s\S]*features that vary"):
         Final.cka(still, ("mine", "two")).same_depth()

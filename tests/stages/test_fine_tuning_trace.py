@@ -18,9 +18,9 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.layout import Layout
 from harness.artifacts.tables import BANK, DRIFT, LINE, TRACE, unpack
 from harness.data import images
-from harness.evidence.final import Final
 from harness.models import checkpoint
 from harness.models.build import build, normaliser
+from harness.readings.final import Final
 from harness.stages import drift, extract, finetune, line, weights
 from harness.stages.place import Place
 from tests.stages.conftest import TINY

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,21 +17,9 @@ from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.layout import of_type
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TYPES, unpack
-from harness.evidence.depth import at_depth, blocks_of
 from harness.evidence.estimate import Estimate, FloatArray, bootstrap_counts
 from harness.evidence.resampling import BLOCKS, CHOOSES, DRAWS, SEED
-
-
-class SameDepth(Protocol):
-    """What the relational claims need of a measure: CKA and the second measures alike have it."""
-
-    def same_depth(self, blocks: Sequence[int]) -> Estimate:
-        """Mean similarity of the two models' layers at equal depth."""
-        ...
-
-    def like(self, other: Self) -> Self:
-        """The same measure over what it has in common with another: layer types, or tokens."""
-        ...
+from harness.readings.depth import at_depth, blocks_of
 
 
 class _Resampled(NamedTuple):
@@ -280,7 +268,6 @@ class Pair:
 
 # Two models' names to what is known of their similarity.
 Pairs = Callable[[str, str], Pair]
-Measure = Callable[[str, str], SameDepth]
 
 
 def _chosen(cka: FloatArray, *indices: Sequence[int]) -> FloatArray:

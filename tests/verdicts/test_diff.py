@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.__main__ import main
-from harness.evidence.diff import VERDICTS, compare
-from harness.evidence.record import Record, write
+from harness.verdicts.diff import VERDICTS, compare
+from harness.verdicts.record import Record, write
 
 BASE = Record("a", "embedded", "SUPPORTED", "", "", "", "", estimate=1.25, interval=(1.0, 1.5), margin=0.1, n=32)
 

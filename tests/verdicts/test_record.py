@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.artifacts.errors import InvalidInput
-from harness.evidence import record
-from harness.evidence.record import Record
+from harness.verdicts import record
+from harness.verdicts.record import Record
 
 RECORDS = [
     Record("b", "embedded", "MISSING", 'what is "said", in two\nlines', "1", "as read", "none", instrument="a range"),

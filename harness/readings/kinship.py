@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from harness.evidence.claim import undecided
 from harness.evidence.decide import NO_NUMBER, Decision, State
 from harness.evidence.estimate import Estimate, mean
-from harness.evidence.pair import Measure
+from harness.evidence.measure import Measure
 from harness.evidence.resampling import BLOCKS, HI, LO, MID
 
 # By how much a model must be nearer to a family than untrained networks are, in the measure's own unit.

@@ -14,7 +14,7 @@ from scipy.stats import t as student
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.evidence.estimate import Estimate
-from harness.evidence.published import Number, Published, load
+from harness.readings.published import Number, Published, load
 
 PAPER = Path(__file__).parents[2] / "claims" / "published.toml"
 
@@ -210,7 +210,7 @@ def test_a_quarantined_number_can_be_read_but_not_used(paper: Published) -> None
 def test_draws_are_the_same_everywhere(paper: Published, tmp_path: Path) -> None:
     path = tmp_path / "published.toml"
     code = (
-        "import sys, hashlib, pathlib; from harness.evidence.published import load;"
+        "import sys, hashlib, pathlib; from harness.readings.published import load;"
         "d = load(pathlib.Path(sys.argv[1])).combination({'table.gain.a': -1.0, 'table.linear.a': 1.0});"
         "print(d.key, hashlib.sha256(d.draws.tobytes()).hexdigest(), 'torch' in sys.modules)"
     )

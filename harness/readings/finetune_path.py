@@ -9,13 +9,13 @@ import numpy as np
 
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays, Table
-from harness.evidence.depth import at_depth
 from harness.evidence.estimate import Estimate, FloatArray
 from harness.evidence.resampling import BLOCKS, DRAWS, SEED
+from harness.readings.depth import at_depth
 
 
 @dataclass(frozen=True, eq=False)
-class Ways:
+class FinetunePath:
     """Of the attention (qkv and proj) of each of twelve blocks: net displacement, length of the way, norm at the start, (12,).
 
     A network of another depth has its blocks at the same shares of the depth.

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TOKENS, unpack
-from harness.evidence.depth import at_depth, blocks_of, without_blocks
 from harness.evidence.estimate import Estimate, FloatArray, bootstrap_means, mean
 from harness.evidence.resampling import BLOCKS, DRAWS, HI, LO, SEED
+from harness.readings.depth import at_depth, blocks_of, without_blocks
 
 
 @dataclass(frozen=True, eq=False)

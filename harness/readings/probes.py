@@ -20,10 +20,10 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.params import nearest
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import unpack
-from harness.evidence.depth import pairs_of, without_blocks
 from harness.evidence.estimate import Estimate, FloatArray, bootstrap_means, mean
-from harness.evidence.published import Published
 from harness.evidence.resampling import DRAWS, SEED
+from harness.readings.depth import pairs_of, without_blocks
+from harness.readings.published import Published
 
 Point = tuple[str, str]
 

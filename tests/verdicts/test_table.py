@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness.evidence import summary
-from harness.evidence.record import Record
+from harness.verdicts import table
+from harness.verdicts.record import Record
 
 
 class Terminal:
@@ -60,7 +60,7 @@ RECORDS = [
 
 def lines(records: list[Record], width: int, *, whole: bool = False) -> list[str]:
     terminal = Terminal()
-    summary.table(terminal, records, width, whole=whole)
+    table.write(terminal, records, width, whole=whole)
     assert not terminal.begun
     return terminal.lines
 

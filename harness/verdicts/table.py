@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from harness.evidence import show
+from harness.verdicts import show
 
 if TYPE_CHECKING:
-    from harness.evidence.record import Record
+    from harness.verdicts.record import Record
 
 HEAD = ("verdict", "claim", "estimate", "95 % interval", "margin", "n", "source", "statement")
 # Characters of a statement that are worth showing, and for which n gives way.
@@ -20,7 +20,7 @@ _RANGE = re.compile(r"(\S+) range(?: over (blocks \S+))? (\S+ \[.*?\])")
 _PART = re.compile(r"(Fig\.|Table) ([A-Z]?)(\d+)")
 
 
-def table(terminal: Any, records: Sequence[Record], width: int, *, whole: bool = False) -> None:
+def write(terminal: Any, records: Sequence[Record], width: int, *, whole: bool = False) -> None:
     """Write the verdicts, and why claims have none, to pytest's terminal reporter, in lines of at most `width` characters.
 
     whole: statements and reasons in full. Else statements are cut, and of what an instrument shows the last sentence stays.

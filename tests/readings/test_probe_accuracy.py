@@ -13,9 +13,9 @@ from harness.artifacts.provenance import Provenance
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import pack
 from harness.evidence.estimate import bootstrap_counts
-from harness.evidence.probes import MeasuredProbes, PrintedProbes, ProbeAccuracy, difference, gain
-from harness.evidence.published import load
 from harness.evidence.resampling import DRAWS, SEED
+from harness.readings.probes import MeasuredProbes, PrintedProbes, ProbeAccuracy, difference, gain
+from harness.readings.published import load
 
 SETS = ["final", "final+0", "final+7", "final+11", "all", "depth2", "depth3", "depth5"]
 N = 120

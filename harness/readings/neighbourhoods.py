@@ -11,9 +11,9 @@ import numpy as np
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TOKENS, unpack
-from harness.evidence.depth import at_depth
 from harness.evidence.estimate import Estimate, FloatArray
 from harness.evidence.resampling import BLOCKS, DRAWS, SEED
+from harness.readings.depth import at_depth
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.provenance import Provenance
 from harness.artifacts.store import Arrays
-from harness.evidence.agreement import Agreement, MeasuredAnswers, PrintedAnswers
-from harness.evidence.published import load
+from harness.readings.agreement import Agreement, MeasuredAnswers, PrintedAnswers
+from harness.readings.published import load
 
 N = 200
 

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
-from harness.evidence.record import Record, parse, read
+from harness.verdicts.record import Record, parse, read
 
 # Where `make verify` writes the verdicts, which are committed with the artifacts that they rest on.
 VERDICTS = "artifacts/verdicts.json"

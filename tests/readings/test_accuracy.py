@@ -10,9 +10,9 @@ from harness.artifacts.provenance import Provenance
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TOKENS, pack
 from harness.evidence import estimate as module
-from harness.evidence.accuracy import Accuracy
 from harness.evidence.estimate import Estimate, bootstrap_counts
 from harness.evidence.resampling import DRAWS, SEED
+from harness.readings.accuracy import Accuracy
 
 N = 101
 

@@ -9,11 +9,11 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.provenance import Provenance
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TOKENS, TYPES, pack, unpack
-from harness.evidence.accuracy import Accuracy
-from harness.evidence.depth import at_depth, blocks_of, pairs_of
-from harness.evidence.neighbourhoods import Neighbourhoods
-from harness.evidence.pair import Pair
-from harness.evidence.probes import ProbeAccuracy
+from harness.readings.accuracy import Accuracy
+from harness.readings.depth import at_depth, blocks_of, pairs_of
+from harness.readings.neighbourhoods import Neighbourhoods
+from harness.readings.pair import Pair
+from harness.readings.probes import ProbeAccuracy
 
 MADE = Provenance(profile="p", stage="s", parameters="", code="", images="digest")
 UNITS = 4

@@ -7,7 +7,7 @@ import pytest
 
 from harness.evidence.decide import State
 from harness.evidence.estimate import Estimate
-from harness.evidence.finding import Finding
+from harness.readings.finding import Finding
 
 N = 400
 LEVELS = {"moco_v3": 10.0, "moco_v3_1": 11.0, "dino": 9.0, "mae": 1.0, "mae_1": 2.0, "like_je": 10.0, "like_rec": 1.5}

@@ -10,11 +10,11 @@ from harness.artifacts.provenance import Provenance
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TOKENS, TYPES, pack
 from harness.evidence.estimate import bootstrap_counts
-from harness.evidence.neighbourhoods import Neighbourhoods
-from harness.evidence.pair import Pair
 from harness.evidence.resampling import BLOCKS, DRAWS, HI, LO, MID, SEED
-from harness.evidence.sweep import Sweep
 from harness.maths.cka import minibatch_cka
+from harness.readings.neighbourhoods import Neighbourhoods
+from harness.readings.pair import Pair
+from harness.readings.sweep import Sweep
 
 K, SIZE = 8, 60
 

@@ -13,8 +13,8 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import RANKED
 from harness.evidence.estimate import Estimate, FloatArray
-from harness.evidence.published import Published
 from harness.evidence.resampling import DRAWS, SEED
+from harness.readings.published import Published
 
 Subset = Literal["all", "right", "wrong"]
 

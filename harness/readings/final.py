@@ -78,7 +78,7 @@ class Final:
         share = np.asarray(arrays["common"], np.float64) / float(arrays["k"][0])
         return cls(lambda weights: weights @ share / len(share), len(share), "images", arrays.provenance.images)
 
-    def bare(self) -> Self:
+    def values_only(self) -> Self:
         """The same without draws."""
         return replace(self, draws=1)
 

@@ -10,7 +10,7 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.provenance import Provenance
 from harness.artifacts.store import Arrays, Table
 from harness.artifacts.tables import PATH
-from harness.evidence.ways import Ways, barrier
+from harness.readings.finetune_path import FinetunePath, barrier
 
 
 def table(blocks: int = 12, **changes: object) -> Table:
@@ -31,45 +31,45 @@ def table(blocks: int = 12, **changes: object) -> Table:
 
 
 def test_efficiency_and_displacement_by_hand() -> None:
-    ways = Ways.from_table(table())
+    path = FinetunePath.from_table(table())
     expected = np.mean([(i + 1) / (2 * i + 4) for i in range(12)])
-    assert ways.efficiency().value == pytest.approx(expected)
-    assert ways.displacement().value == pytest.approx(np.mean([(i + 1) / 10 for i in range(12)]))
-    assert (ways.efficiency().n, ways.efficiency().unit) == (12, "blocks")
+    assert path.efficiency().value == pytest.approx(expected)
+    assert path.displacement().value == pytest.approx(np.mean([(i + 1) / 10 for i in range(12)]))
+    assert (path.efficiency().n, path.efficiency().unit) == (12, "blocks")
 
 
 def test_two_models_are_paired_by_depth() -> None:
     """Blocks differ much, and by the same in both: so their difference is known well."""
-    one = Ways.from_table(table())
-    other = Ways(one.net * 0.9, one.length, one.start)
+    one = FinetunePath.from_table(table())
+    other = FinetunePath(one.net * 0.9, one.length, one.start)
     low, high = (one.efficiency() - other.efficiency()).interval()
     assert high - low < 0.15 * (one.efficiency().interval()[1] - one.efficiency().interval()[0])
 
 
 def test_a_deeper_network_has_its_blocks_at_the_same_shares_of_the_depth() -> None:
-    ways = Ways.from_table(table(blocks=24))
-    assert ways.net.tolist() == [round(i * 23 / 11) + 1 for i in range(12)]
+    path = FinetunePath.from_table(table(blocks=24))
+    assert path.net.tolist() == [round(i * 23 / 11) + 1 for i in range(12)]
     with pytest.raises(InvalidInput, match="at least 6"):
-        Ways.from_table(table(blocks=5))
+        FinetunePath.from_table(table(blocks=5))
 
 
 @pytest.mark.parametrize("changes", [{"net": 27.0}, {"net": 0.0}, {"start": 0.0}])
 def test_what_is_no_way_is_refused(changes: dict[str, float]) -> None:
     with pytest.raises(InvalidInput, match=r"(?s)attention of block 11.*0 < net <= length"):
-        Ways.from_table(table(**changes))
+        FinetunePath.from_table(table(**changes))
 
 
 def test_a_missing_block_or_epoch_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"(?s)blocks.*10, 12.*all, from 0 on"):
-        Ways.from_table(table(block=12))
+        FinetunePath.from_table(table(block=12))
     only_every_second = table().rows[lambda rows: rows.every == 2]
     with pytest.raises(InvalidInput, match=r"(?s)attention after every epoch.*blocks \[\]"):
-        Ways.from_table(Table(only_every_second, table().provenance, "sha"))
+        FinetunePath.from_table(Table(only_every_second, table().provenance, "sha"))
 
 
 def test_other_shapes_are_refused() -> None:
     with pytest.raises(InvalidInput, match=r"(?s)blocks.*\(12,\) of each"):
-        Ways(np.ones(11), np.ones(12), np.ones(12))
+        FinetunePath(np.ones(11), np.ones(12), np.ones(12))
 
 
 def line(loss: object, share: object = (0, 0.25, 0.5, 1)) -> Arrays:

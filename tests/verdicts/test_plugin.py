@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from harness.artifacts.errors import InvalidInput
-from harness.evidence import record
-from harness.evidence.claim import Reading, claim, undecided
+from harness.evidence.claim import Inputs, claim, undecided
 from harness.evidence.decide import State
+from harness.verdicts import record
 
 # A run inside this process forgets what it imported itself: loaded here, it is loaded once.
 importlib.import_module("scipy.special")
@@ -89,7 +89,7 @@ def run(pytester: pytest.Pytester) -> Any:
     """Run pytest on a file of claims; the plugin is loaded as the project loads it. Workers need their own processes."""
 
     def go(body: str, *arguments: str) -> pytest.RunResult:
-        plugins = "-p harness.evidence.plugin -p no:hydra_pytest -p no:hypothesispytest -p no:anyio"
+        plugins = "-p harness.verdicts.plugin -p no:hydra_pytest -p no:hypothesispytest -p no:anyio"
         pytester.makeini(f"[pytest]\naddopts = {plugins}\nfilterwarnings = error\n")
         folder = pytester.path / "claims"
         folder.mkdir(exist_ok=True)
@@ -316,10 +316,10 @@ def test_under_published_a_plot_is_no_evidence_and_numbers_decide(run: Any, pyte
 def test_artifacts_and_runs_that_fixtures_note_reach_the_record(run: Any, pytester: pytest.Pytester) -> None:
     body = """
     @pytest.fixture
-    def noted(reading):
-        reading.note("artifacts/z", "abc")
-        reading.replicates(5)
-        reading.replicates(3)
+    def noted(inputs):
+        inputs.record("artifacts/z", "abc")
+        inputs.record_runs(5)
+        inputs.record_runs(3)
 
     @stated("noted")
     def test_noted(noted, margin): return exceeds(measured(0.9), margin)
@@ -459,7 +459,7 @@ def test_other_tests_are_left_alone(run: Any) -> None:
     @pytest.fixture(scope="session", autouse=True)
     def afterwards():
         yield
-        assert not {"harness.evidence.record", "harness.evidence.reversals"} & set(sys.modules)
+        assert not {"harness.verdicts.record", "harness.verdicts.reversals"} & set(sys.modules)
     """
     assert run(light, "--own-process").ret == 0
 
@@ -496,17 +496,17 @@ def test_a_claim_without_id_or_words_is_refused() -> None:
 
 
 def test_a_reading_keeps_the_fewest_runs_and_one_hash_for_each_artifact() -> None:
-    reading = Reading("embedded")
+    inputs = Inputs("embedded")
     for runs in (5, 3, 4):
-        reading.replicates(runs)
-    assert reading.runs == 3
+        inputs.record_runs(runs)
+    assert inputs.runs == 3
     with pytest.raises(InvalidInput, match="replicates"):
-        reading.replicates(0)
-    reading.note("a", "1")
-    reading.note("a", "1")
+        inputs.record_runs(0)
+    inputs.record("a", "1")
+    inputs.record("a", "1")
     with pytest.raises(InvalidInput, match="sha256"):
-        reading.note("a", "2")
-    assert reading.artifacts == {"a": "1"}
+        inputs.record("a", "2")
+    assert inputs.artifacts == {"a": "1"}
 
 
 def test_only_numbers_support() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from harness.evidence.decide import Decision, State
 from harness.evidence.estimate import Estimate
-from harness.evidence.kinship import THIRDS, Kinship, verdict
 from harness.evidence.resampling import BLOCKS
+from harness.readings.kinship import THIRDS, Kinship, verdict
 
 JE = {"moco_v3": ["moco_v3", "moco_v3_1", "moco_v3_2"], "dino": ["dino", "dino_1", "dino_2"]}
 REC = {"mae": ["mae", "mae_1", "mae_2"]}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.evidence.record import Record
+    from harness.verdicts.record import Record
 
 # The states that rest on a number, and of them those that tell what a model is like.
 KIN = ("JE-LIKE", "REC-LIKE", "NEITHER")
