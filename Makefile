@@ -34,11 +34,11 @@ laptop: setup
 
 # A worker has whole files: what a file's tests share is made once.
 test: setup
-	pytest -q -n auto --dist loadfile -m "not slow" tests
+	pytest -q -rs -n auto --dist loadfile -m "not slow" tests
 
 # What takes too long for every change: run before a release.
 test-slow: setup
-	pytest -q -n auto --dist loadfile -m slow tests
+	pytest -q -rs -n auto --dist loadfile -m slow tests
 	python -m tests.claims.mutants
 
 check: setup

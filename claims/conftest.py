@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.artifacts import params as parameters
 from harness.artifacts.errors import HarnessError
-from harness.artifacts.params import Params, nearest, start_of
 from harness.evidence.claim import Inputs
 from harness.evidence.decide import Decision
 from harness.evidence.measure import Measure
 from harness.evidence.panel import Panel
+from harness.params.load import load_params
+from harness.params.models import start_of
+from harness.params.params import Params
+from harness.params.wording import nearest
 from harness.readings.accuracy import Accuracy
 from harness.readings.agreement import Agreements, Answers, MeasuredAnswers, PrintedAnswers
 from harness.readings.finetune_path import FinetunePath
@@ -38,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not sources and not models:
         return
     try:
-        known = parameters.load(ROOT / "params.yaml")
+        known = load_params(ROOT / "params.yaml")
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
     for option, names, there in (
@@ -53,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def params() -> Params:
     """The project's params.yaml."""
-    return parameters.load(ROOT / "params.yaml")
+    return load_params(ROOT / "params.yaml")
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from harness.readings.sweep import Sweep
 
 @claim(
     "cka-stable",
+    title="CKA is stable in batch size and images",
+    quantity="CKA",
     where="A.1, Fig. A1",
     statement="Minibatch CKA shows no noticeable differences across minibatch sizes and numbers of examples.",
     reading="largest absolute change against the smallest minibatch and against the fewest images, over all sizes and random "

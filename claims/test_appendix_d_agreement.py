@@ -13,6 +13,8 @@ from harness.readings.agreement import Agreements, Answers, Subset
 
 @claim(
     "f1",
+    title="MoCo-v3 and DINO predict alike",
+    quantity="F1",
     where="D",
     statement="Top-1 predictions of DINO and MoCo-v3 agree more than those of MAE and MoCo-v3: similar objectives are right "
     "and wrong in similar ways.",
@@ -32,6 +34,8 @@ def _rank_alike(k: int, subset: Subset, statement: str) -> Callable[..., Any]:
 
     @claim(
         f"tau-{subset}-{k}",
+        title=f"JE models rank {k} classes alike" + ("" if subset == "all" else f", {subset}"),
+        quantity="tau-b",
         where="D, Fig. A4",
         statement=statement,
         reading=f"tau-b of the {k} most likely classes of linear probes over {whose[subset]}: each JE model with the other JE "

@@ -24,6 +24,8 @@ KEPT = 0.8
 def _nearer(je: str) -> Callable[..., Any]:
     @claim(
         "msn-pt" if je == "moco_v3" else f"msn-pt-{je}",
+        title=f"Pre-trained MSN is like {NAMES[je]}, not MAE",
+        quantity="CKA",
         where="E, Fig. A5",
         statement=f"Pre-trained MSN representations are much more similar to {NAMES[je]} than to MAE.",
         reading=f"same-depth similarity of MSN over all blocks and layer types: to {NAMES[je]} minus to MAE",
@@ -39,6 +41,8 @@ def _nearer(je: str) -> Callable[..., Any]:
 def _same_answers(je: str) -> Callable[..., Any]:
     @claim(
         "msn-f1" if je == "moco_v3" else f"msn-f1-{je}",
+        title=f"MSN predicts as {NAMES[je]} does",
+        quantity="F1",
         where="3.1, E",
         statement=f"MSN is functionally more similar to {NAMES[je]} than to MAE: its probe predicts the same classes.",
         reading=f"F1 of top-1 predictions of linear probes, MSN with {NAMES[je]} minus MSN with MAE; and the same with each F1 "
@@ -56,6 +60,8 @@ def _same_answers(je: str) -> Callable[..., Any]:
 def _same_ranks(je: str) -> Callable[..., Any]:
     @claim(
         "msn-tau" if je == "moco_v3" else f"msn-tau-{je}",
+        title=f"MSN ranks classes as {NAMES[je]} does",
+        quantity="tau-b",
         where="3.1, E",
         statement=f"MSN is functionally more similar to {NAMES[je]} than to MAE: its probe ranks classes alike.",
         reading=f"tau-b of the 5 likeliest classes of linear probes over all images, MSN with {NAMES[je]} minus MSN with MAE; "
@@ -76,6 +82,8 @@ def _same_ranks(je: str) -> Callable[..., Any]:
 def _stays(je: str) -> Callable[..., Any]:
     @claim(
         "msn-ft" if je == "moco_v3" else f"msn-ft-{je}",
+        title=f"Fine-tuned MSN stays like {NAMES[je]}",
+        quantity="CKA",
         where="E, Fig. A6",
         statement=f"Fine-tuned MSN remains similar to pre-trained and fine-tuned {NAMES[je]}, and to fine-tuned MAE.",
         reading=f"same-depth CKA, over all blocks and layer types, of fine-tuned MSN with {NAMES[je]}, pre-trained and "

@@ -17,6 +17,9 @@ UNTRAINED = "untrained networks"
 
 @claim(
     "je-je-high",
+    title="JE models have similar representations",
+    quantity="CKA",
+    main=True,
     where="3.1, Fig. 1a",
     statement="The JE learning procedures (MoCo-v3 and DINO) have very similar representations.",
     reading="same-depth CKA, mean over the seven layer types and blocks 0-8, of every two JE models; not so untrained",
@@ -34,6 +37,9 @@ def test_je_models_are_alike(cka: Pairs, je: Sequence[str], untrained: Sequence[
 
 @claim(
     "je-rec-low",
+    title="REC is unlike both JE models",
+    quantity="CKA",
+    main=True,
     where="3.1, Fig. 1b, c",
     statement="The REC learning method (MAE) has representations that are very dissimilar to both JE methods.",
     reading="same-depth similarity over all blocks and layer types: each JE model is nearer to another JE model than to MAE",
@@ -47,6 +53,9 @@ def test_rec_is_unlike_each_je_model(cka: Measure, je: Sequence[str], rec: Seque
 
 @claim(
     "early-onset",
+    title="JE and REC differ from early blocks on",
+    quantity="CKA",
+    main=True,
     where="1",
     statement="The differences between JE and REC representations arise early in the network.",
     reading="je-rec-low over blocks 0-3 alone",
@@ -61,6 +70,8 @@ def test_je_and_rec_part_early(cka: Measure, je: Sequence[str], rec: Sequence[st
 
 @claim(
     "je-diag",
+    title="Early JE layers match at equal depth",
+    quantity="share of layers",
     where="3.1, Fig. 1a",
     statement="Early and intermediate JE layers show a very strong correspondence across the two methods.",
     reading="share of the layers of blocks 0-8 whose most similar layer of the same type in the other model is at most one "
@@ -79,6 +90,8 @@ def test_je_layers_match_at_their_own_depth(cka: Pairs, je: Sequence[str], untra
 
 @claim(
     "je-late-drop",
+    title="JE models differ in the last blocks",
+    quantity="CKA",
     where="3.1, Fig. 1a",
     statement="The JE models are dissimilar in the later layers (final three transformer blocks).",
     reading="same-depth similarity over all layer types, blocks 0-8 minus 9-11, of every two JE models; not so untrained",
@@ -98,6 +111,8 @@ def test_je_models_part_in_the_last_blocks(
 
 @claim(
     "rec-quarter",
+    title="First quarter of MAE matches half of JE",
+    quantity="CKA",
     where="3.1, Fig. 1b, c",
     statement="The first quarter of MAE layers is similar to the first half of JE layers, the last three-quarters to the last.",
     reading="CKA within each layer type, for each JE model: MAE blocks 0-2 are nearer to JE 0-5 than to JE 6-11, and MAE "

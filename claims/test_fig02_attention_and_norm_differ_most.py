@@ -14,6 +14,9 @@ from harness.readings.pair import Pair, Pairs
 
 @claim(
     "type-order",
+    title="Attention and norm layers differ most",
+    quantity="CKA",
+    main=True,
     where="3.1, Fig. 2",
     statement="CKA of attention and normalization layers across MAE and MoCo-v3 is much lower than of fully connected ones.",
     reading="same-depth CKA over all blocks: fc1 minus qkv, and fc1 minus the norm before attention; not so untrained",
@@ -32,6 +35,8 @@ def test_attention_and_norm_differ_most(cka: Pairs, untrained: Sequence[str], ma
 
 @claim(
     "attn-nil",
+    title="No MAE attention is like MoCo-v3's",
+    quantity="CKA",
     where="3.1, Fig. 2",
     statement="First and intermediate attention layers of MoCo-v3 are entirely dissimilar from any attention layer of MAE.",
     reading="the largest CKA of any qkv layer of MoCo-v3 blocks 0-8 with any qkv layer of MAE: one limit for all, the maximum "

@@ -35,6 +35,8 @@ def _blocks(cka: Pairs, a: str, b: str, distances: tuple[int, ...]) -> Estimate:
 def _je(je: str) -> Callable[..., Any]:
     @claim(
         _id("arch-je", je),
+        title=f"{NAMES[je]} CNN and ViT alike, unlike MAE",
+        quantity="CKA",
         where="3.1, Fig. 3a",
         statement=f"A CNN and a ViT of a JE objective ({NAMES[je]}) are more alike than the ViT and MAE, near and far.",
         reading=f"CKA of block outputs at each distance of 0 to 11 blocks: ResNet and ViT of {NAMES[je]} minus that ViT "
@@ -52,6 +54,8 @@ def _je(je: str) -> Callable[..., Any]:
 def _rec_near(je: str) -> Callable[..., Any]:
     @claim(
         _id("arch-rec-near", je),
+        title=f"REC CNN-ViT near as {NAMES[je]} and MAE",
+        quantity="CKA",
         where="3.1, Fig. 3b",
         statement=f"Near each other, a REC CNN and a REC ViT are about as alike as {NAMES[je]} and MAE ViTs.",
         reading=f"CKA of block outputs at most 2 blocks apart: ConvNeXt-V2 (FCMAE) with MAE over {NAMES[je]} with MAE, between "
@@ -68,6 +72,8 @@ def _rec_near(je: str) -> Callable[..., Any]:
 def _rec_far(je: str) -> Callable[..., Any]:
     @claim(
         _id("arch-rec-far", je),
+        title=f"REC CNN-ViT stay alike, {NAMES[je]}-MAE not",
+        quantity="CKA",
         where="3.1, Fig. 3b",
         statement=f"With distance a REC CNN and a REC ViT stay alike, while {NAMES[je]} and MAE ViTs do not.",
         reading=f"CKA of block outputs at least 9 blocks apart: ConvNeXt-V2 (FCMAE) with MAE minus {NAMES[je]} with MAE, above "
@@ -87,6 +93,9 @@ def _over(je: str) -> Callable[..., Any]:
 
     @claim(
         _id("obj-over-arch", je),
+        title=f"Objective over architecture ({NAMES[je]})",
+        quantity="CKA",
+        main=je == "moco_v3",
         where="abstract, Fig. 3",
         statement="Models trained with similar objectives learn similar features even across architectures "
         f"({NAMES[je]}, and MAE with FCMAE).",

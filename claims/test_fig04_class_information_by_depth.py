@@ -22,6 +22,8 @@ TOGETHER = 2.0
 
 @claim(
     "knn-diverge",
+    title="MAE falls behind MoCo-v3 after block 3",
+    quantity="points",
     where="3.1, Fig. 4",
     statement="The class separability of MAE starts to diverge from MoCo-v3 after the third transformer block.",
     reading="MoCo-v3 minus MAE, for CLS and for GAP: within 2 points of 0 at each of blocks 0-2, above 2 at each of 3-11, and "
@@ -43,6 +45,9 @@ def test_rec_leaves_je_after_the_third_block(knn: Knn, margin: float) -> list[De
 
 @claim(
     "knn-decline",
+    title="MAE loses class information with depth",
+    quantity="points",
+    main=True,
     where="3.1, Fig. 4",
     statement="Class separability starts to decrease in MAEs after the first few ViT layers.",
     reading="best of blocks 0-3 minus block 11, for CLS and for GAP; the best block is chosen on the even images and judged on "
@@ -56,6 +61,8 @@ def test_rec_separability_falls_after_the_first_blocks(knn: Knn, rec: Sequence[s
 
 @claim(
     "knn-je-full",
+    title="JE 20-NN equals the linear probe's",
+    quantity="points",
     where="3.1, Fig. 4",
     statement="The gap between the 20-NN accuracy of the probe and of the final ViT block is negligible in JE models.",
     reading="20-NN on the final CLS token (after the final norm) minus 20-NN on a linear probe's logits, each JE model",
@@ -68,6 +75,9 @@ def test_the_final_je_block_holds_what_the_probe_finds(knn: Knn, je: Sequence[st
 
 @claim(
     "knn-cls",
+    title="JE gathers class information in CLS",
+    quantity="points",
+    main=True,
     where="3.1, Fig. 4",
     statement="Class information accumulates in the CLS token in the final blocks of JE ViTs but not of REC ViTs.",
     reading="CLS minus GAP, mean over blocks 9-11: each JE model's minus MAE's",
@@ -83,6 +93,8 @@ def test_class_information_gathers_in_cls_in_je_alone(
 
 @claim(
     "knn-gap-closer",
+    title="The JE-REC gap is smaller beside CLS",
+    quantity="points",
     where="3.1, Fig. 4",
     statement="Outside the class token there is less of a class information gap between JE and REC in the last layers.",
     reading="JE minus MAE at block 11: the difference in CLS minus the difference in GAP, each JE model",

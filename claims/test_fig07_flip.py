@@ -8,6 +8,7 @@ from harness.evidence.decide import Decision, State
 
 @claim(
     "flip-cause",
+    title="Flip invariance helps JE's linear probe",
     where="3.2",
     statement="Being invariant to horizontal flips contributes to the better linear probe transfer of JE representations.",
     reading="a cause needs an intervention: the same model with and without the invariance",

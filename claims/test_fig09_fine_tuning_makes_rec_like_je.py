@@ -23,6 +23,9 @@ ATTENTION = ("attn.qkv", "norm2")
 
 @claim(
     "ft-to-moco",
+    title="Fine-tuning moves MAE towards MoCo-v3",
+    quantity="CKA",
+    main=True,
     where="3.3, Fig. 9",
     statement="Fine-tuning MAE makes it more similar to a pre-trained MoCo-v3.",
     reading="same-depth similarity to MoCo-v3 over all blocks and layer types: of fine-tuned MAE minus of pre-trained MAE",
@@ -35,6 +38,8 @@ def test_fine_tuning_brings_rec_nearer_to_moco(cka: Measure, margin: float) -> D
 
 @claim(
     "ft-near-moco",
+    title="Fine-tuned MAE is like MoCo-v3",
+    quantity="CKA",
     where="3.3, Fig. 9",
     statement="Fine-tuned MAE features are highly similar to those of a pre-trained MoCo-v3.",
     reading="same-depth CKA of fine-tuned MAE and pre-trained MoCo-v3, mean over all blocks and layer types",
@@ -47,6 +52,8 @@ def test_fine_tuned_rec_is_like_moco(cka: Pairs, margin: float) -> Decision:
 
 @claim(
     "ft-both",
+    title="Both fine-tuned, MAE is like MoCo-v3",
+    quantity="CKA",
     where="3.3, Fig. 9",
     statement="The similarity of fine-tuned MAE and MoCo-v3 remains after fine-tuning MoCo-v3 too, except in later layers.",
     reading="same-depth similarity of fine-tuned MAE to MoCo-v3, over all layer types, pre-trained minus fine-tuned MoCo-v3: "
@@ -60,6 +67,8 @@ def test_likeness_to_moco_persists_but_late(cka: Measure, margin: float) -> list
 
 @claim(
     "ft-to-dino",
+    title="Fine-tuning moves MAE towards DINO",
+    quantity="CKA",
     where="3.3, C.1, Fig. A2",
     statement="Fine-tuning MAE makes it more similar to a pre-trained DINO.",
     reading="ft-to-moco with DINO in the place of MoCo-v3",
@@ -72,6 +81,8 @@ def test_fine_tuning_brings_rec_nearer_to_dino(cka: Measure, margin: float) -> D
 
 @claim(
     "ft-near-dino",
+    title="Fine-tuned MAE is like DINO",
+    quantity="CKA",
     where="3.3, C.1, Fig. A2",
     statement="Fine-tuned MAE becomes very similar to a pre-trained DINO.",
     reading="ft-near-moco with DINO in the place of MoCo-v3",
@@ -84,6 +95,8 @@ def test_fine_tuned_rec_is_like_dino(cka: Pairs, margin: float) -> Decision:
 
 @claim(
     "ft-both-dino",
+    title="Both fine-tuned, MAE is like DINO",
+    quantity="CKA",
     where="3.3, C.1, Fig. A2",
     statement="The similarity of fine-tuned MAE and DINO persists with the fine-tuned DINO, except in later layers.",
     reading="ft-both with DINO in the place of MoCo-v3",
@@ -96,6 +109,8 @@ def test_likeness_to_dino_persists_but_late(cka: Measure, margin: float) -> list
 
 @claim(
     "ft-attn-ln",
+    title="Attention and norm become more similar",
+    quantity="CKA",
     where="3.3, C.2, Fig. 10, A3",
     statement="Attention and layer normalization become remarkably more similar post fine-tuning.",
     reading="same-depth CKA of MAE and MoCo-v3, both fine-tuned minus both pre-trained, over all blocks: of qkv, and of the "
@@ -110,6 +125,9 @@ def test_attention_and_norm_become_more_similar(cka: Pairs, margin: float) -> li
 
 @claim(
     "ft-attn-top",
+    title="The most unlike layers become most alike",
+    quantity="CKA",
+    main=True,
     where="3.3, Fig. 10, A3",
     statement="The layers that were most dissimilar before (attention and normalization) become the most similar.",
     reading="same-depth CKA of fine-tuned MAE and fine-tuned MoCo-v3 over all blocks: qkv minus fc1, and the norm after "
@@ -125,6 +143,8 @@ def test_attention_and_norm_end_above_fully_connected_layers(cka: Pairs, margin:
 
 @claim(
     "ft-fc-split",
+    title="FC: early layers nearer, late ones not",
+    quantity="CKA",
     where="3.3, C.2, Fig. A3",
     statement="Fully connected layers become more similar in the initial and intermediate layers, and less in the later ones.",
     reading="same-depth CKA of fc1 of MAE and MoCo-v3, both fine-tuned minus both pre-trained: over blocks 0-8, and the "
@@ -143,6 +163,8 @@ def test_fully_connected_layers_part_late(cka: Pairs, margin: float) -> list[Dec
 
 @claim(
     "ft-attn-diag",
+    title="Attention matches at equal depth after",
+    quantity="share of layers",
     where="C.2, Fig. 10, A3",
     statement="Initial and intermediate attention and norm layers correspond linearly (at equal depth) after fine-tuning.",
     reading="of fine-tuned MAE and fine-tuned MoCo-v3, share of qkv and norms after attention of blocks 0-8 whose most similar "
@@ -161,6 +183,8 @@ def test_attention_matches_at_its_own_depth(cka: Pairs, untrained: Sequence[str]
 
 @claim(
     "ft-attn-block",
+    title="Attention matches in groups after",
+    quantity="CKA",
     where="C.2, Fig. 10, A3",
     statement="Initial and intermediate attention and norm layers correspond in groups (early, middle) after fine-tuning.",
     reading="CKA of qkv and norms after attention of fine-tuned MAE and fine-tuned MoCo-v3: mean of blocks 0-3 with 0-3 and "
@@ -183,6 +207,8 @@ def test_attention_has_blocks(cka: Pairs, untrained: Sequence[str], margin: floa
 
 @claim(
     "ft-mid",
+    title="Middle attention of MAE becomes JE-like",
+    quantity="CKA",
     where="3.3",
     statement="Attention in the middle blocks (3-10) of REC models becomes highly similar to that of JE models.",
     reading="same-depth CKA of qkv of fine-tuned MAE with each fine-tuned JE model, mean over blocks 3-10",
@@ -198,6 +224,8 @@ def test_attention_in_the_middle_is_like_je(cka: Pairs, je: Sequence[str], rec: 
 
 @claim(
     "je-ft-stable",
+    title="JE attention stays as it was",
+    quantity="CKA",
     where="3.3",
     statement="How JE models attend is largely consistent before and after fine-tuning; how REC models do changes.",
     reading="same-depth CKA of qkv of a model and of itself fine-tuned, over all blocks: each JE model minus MAE",

@@ -17,6 +17,9 @@ Paths = Callable[[str], FinetunePath]
 
 @claim(
     "path",
+    title="MAE fine-tunes along a straighter path",
+    quantity="efficiency",
+    main=True,
     where="3.3, Fig. 11b",
     statement="MAE fine-tuning follows a more efficient path, and attention parameters converge more directly to new values.",
     reading="net displacement of attention over the sum of its steps after each epoch, mean over blocks: MAE minus each JE "
@@ -34,6 +37,8 @@ def test_attention_of_rec_goes_straighter(
 
 @claim(
     "je-still",
+    title="JE attention moves less",
+    quantity="share of norm",
     where="3.3, Fig. 11b",
     statement="JE attention layers remain relatively stationary in the parameter space.",
     reading="net displacement of attention over its norm before fine-tuning, mean over blocks: MAE minus each JE model",

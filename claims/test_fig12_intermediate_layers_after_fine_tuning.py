@@ -12,6 +12,9 @@ HELPED = 1.0
 
 @claim(
     "ft-inter-null",
+    title="Fine-tuned MAE needs no other layer",
+    quantity="points",
+    main=True,
     where="3.3, Fig. 12",
     statement="Unlike a pre-trained MAE, intermediate features provide no additional information for a fine-tuned MAE.",
     reading="linear probe on the final and the best other block, chosen on a hold-out, minus the final alone: within the "

@@ -53,8 +53,28 @@ def ask(knn: Knn, probes: Probes, finding: Whose) -> Ask:
     return answer
 
 
+# Each finding in a few words.
+_SHORT = {
+    "decline": "Class information falls with depth",
+    "gathering": "Class information gathers in CLS",
+    "hidden": "A probe finds more than 20-NN",
+    "deeper": "A deeper probe gains",
+    "intermediate": "An intermediate layer helps the probe",
+    "every-layer": "All layers together help the probe",
+}
+
+
 def _finding(id: str, where: str, statement: str, reading: str) -> Callable[..., Any]:
-    return claim(id, where=where, statement=statement, reading=reading, about="model", published="none")
+    return claim(
+        id,
+        where=where,
+        statement=statement,
+        reading=reading,
+        about="model",
+        published="none",
+        title=_SHORT[id],
+        quantity="points",
+    )
 
 
 @_finding(
@@ -119,6 +139,8 @@ def test_all_layers_help(model: str, ask: Ask) -> Decision:
 
 @claim(
     "family",
+    title="Joint embedding or reconstruction",
+    main=True,
     where="Kinship",
     statement="Whose the model is, by all measures and findings together.",
     reading="what more than half of the measures and findings say that can be read, if no measure says the opposite of any "

@@ -22,6 +22,9 @@ def detection(published: Callable[[str, str], Published]) -> Published:
 
 @claim(
     "det-moco",
+    title="Frozen MAE detects better than MoCo-v3",
+    quantity="AP",
+    main=True,
     where="3.2, Table 2",
     statement="Frozen MAE features outperform MoCo-v3 features on detection and on segmentation.",
     reading="AP of MAE minus MoCo-v3, for boxes and for masks",
@@ -34,6 +37,8 @@ def test_mae_detects_better_than_moco(detection: Published, margin: float) -> li
 
 @claim(
     "det-dino-nomc",
+    title="Frozen MAE beats DINO w/o multi-crop",
+    quantity="AP",
     where="3.2, Table 2",
     statement="Frozen MAE outperforms a frozen DINO that was trained without multi-crop, on detection and on segmentation.",
     reading="AP of MAE minus DINO without multi-crop, for boxes and for masks",
@@ -46,6 +51,8 @@ def test_mae_detects_better_than_dino_without_multicrop(detection: Published, ma
 
 @claim(
     "det-dino-mc",
+    title="Frozen multi-crop DINO beats MAE",
+    quantity="AP",
     where="3.2, B, Table A6",
     statement="DINO as released, trained with multi-crop, initially outperforms MAE.",
     reading="AP of MAE minus DINO with multi-crop, for boxes and for masks",
@@ -58,6 +65,8 @@ def test_dino_with_multicrop_detects_better_than_mae(detection: Published, margi
 
 @claim(
     "det-small",
+    title="Frozen MAE is better on small objects",
+    quantity="AP",
     where="3.2, Table 2",
     statement="The frozen REC model performs better than JE models on smaller objects.",
     reading="AP on small objects of MAE minus each JE model (MoCo-v3, DINO without multi-crop), for boxes and for masks",
@@ -70,6 +79,8 @@ def test_mae_is_better_on_small_objects(detection: Published, margin: float) -> 
 
 @claim(
     "det-large",
+    title="Frozen MAE is worse on large objects",
+    quantity="AP",
     where="3.2, Table 2",
     statement="The frozen REC model performs worse than JE models on larger objects.",
     reading="AP on large objects of MAE minus each JE model (MoCo-v3, DINO without multi-crop), for boxes and for masks",
@@ -82,6 +93,8 @@ def test_mae_is_worse_on_large_objects(detection: Published, margin: float) -> l
 
 @claim(
     "opposite",
+    title="Classification and detection disagree",
+    main=True,
     where="Abstract; 3.2",
     statement="Classification and tasks that need spatial specificity show opposite trends in transfer.",
     reading="lp-order, det-moco and det-dino-nomc, each with its own margin",
@@ -98,6 +111,9 @@ def test_classification_and_detection_trends_oppose(detection: Published) -> lis
 
 @claim(
     "det-inter",
+    title="Intermediate layers help all detectors",
+    quantity="AP",
+    main=True,
     where="3.2, Fig. 8",
     statement="Both REC and JE models detect better with additional intermediate features, unlike for classification.",
     reading="AP with blocks 9 and 10 beside the final block minus the final block alone, boxes and masks, each model",

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.artifacts import params
 from harness.artifacts.errors import BadEnvironment, HarnessError, InvalidInput
-from harness.artifacts.params import Params, nearest
+from harness.params.load import load_params
+from harness.params.params import Params
+from harness.params.wording import nearest
 
 
 class Command(NamedTuple):
@@ -112,7 +113,7 @@ def _run(options: argparse.Namespace) -> int:
         return diff.run(options.before, options.after)
     from harness.stages.place import Place
 
-    known = params.load(Path("params.yaml"))
+    known = load_params(Path("params.yaml"))
     place = Place(known, options.profile or known.profile)
     place.settings  # noqa: B018 (an unknown profile is told before anything is imported)
     chosen = [_value(options, name, known) for name in command.needs]

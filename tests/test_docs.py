@@ -14,10 +14,11 @@ import timm
 import yaml
 
 from harness.__main__ import _parser
-from harness.artifacts import params
 from harness.artifacts.closure import ROOT
-from harness.artifacts.params import Embeddings, Released
 from harness.evidence.decide import State
+from harness.params.load import check_params, load_params
+from harness.params.models import Embeddings, Released
+from harness.verdicts import record, show
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXT = {page.name: page.read_text() for page in PAGES}
@@ -45,7 +46,7 @@ def test_files_and_folders_are_there(page: str) -> None:
 def test_make_targets_and_profiles_are_there(page: str) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:^|`)make ([a-z]+)", TEXT[page], re.MULTILINE)) <= targets
-    profiles = params.load(ROOT / "params.yaml").profiles
+    profiles = load_params(ROOT / "params.yaml").profiles
     assert set(re.findall(r"`?profile: \*(\w+)", TEXT[page])) <= set(profiles)
     # "ours" is no profile of this repository: the page is about another one.
     named = set(re.findall(r"--source (\w+)", TEXT[page])) - ({"ours"} if page == "write-a-claim.md" else set())
@@ -70,7 +71,7 @@ def test_models_that_are_offered_can_be_put_into_params() -> None:
     offered = yaml.safe_load(block)
     raw["models"] |= offered
     raw["profiles"]["laptop"]["models"] += list(offered)
-    known = params.check(raw, "params.yaml")
+    known = check_params(raw, "params.yaml")
     assert {"dino_timm", "mae_timm"} <= set(offered) <= set(known.at("laptop"))
     for name in offered:
         architecture, released = known.architecture(name, "laptop"), known.weights(name, "laptop")
@@ -116,7 +117,7 @@ def test_accuracies_in_the_readme_are_the_measured_ones() -> None:
 def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page.name}: {link}"
+            assert link.startswith("https://") or (page.parent / link).exists(), f"{page.name}: {link}"
     assert all(f"docs/{Path(page).name}" in TEXT["README.md"] for page in TEXT if page not in ("README.md", "CONTRIBUTING.md"))
 
 
@@ -143,3 +144,28 @@ def test_the_claim_of_another_repository_is_decided(tmp_path: Path, advantage: i
     assert verdict["provenance"]["artifacts"] == {"outcomes.csv": digest}
     assert done.returncode == (1 if state == "REFUTED" else 0), done.stdout
     assert f"{state}" in done.stdout
+
+
+def test_counts_in_the_readme_are_those_of_the_verdicts() -> None:
+    records = json.loads((ROOT / "artifacts/verdicts.json").read_text())
+    readme = " ".join(TEXT["README.md"].split())
+    counts = {state: sum(row["state"] == state for row in records) for state in map(str, State)}
+    for state, count in counts.items():
+        assert not count or re.search(rf"\b{count} (are )?{state}\b", readme), (state, count)
+    main = [row["state"] for row in records if row["rank"] == "main"]
+    held, failed, open_ = (main.count(state) for state in ("SUPPORTED", "REFUTED", "INCONCLUSIVE"))
+    rest = len(main) - held - failed - open_
+    assert f"of the paper's {len(main)} main findings" in readme
+    assert f"{held} hold, {failed} do not, {open_} are inconclusive, {rest} have no number" in readme
+    shown = {show.numbers(record.from_row(row)) for row in records if row["rank"] == "main"}
+    quoted = re.findall(r"^[SVIR][ *] .{38} {2,}(\S.*)$", TEXT["README.md"], re.MULTILINE)
+    assert len(quoted) == 3
+    assert set(quoted) <= shown
+
+
+def test_every_claim_has_a_title_and_the_main_findings_are_few() -> None:
+    records = json.loads((ROOT / "artifacts/verdicts.json").read_text())
+    assert [record["id"] for record in records if not record["title"]] == []
+    assert {record["rank"] for record in records} == {"main", "detail", "second"}
+    assert all(("/" in record["id"]) == (record["rank"] == "second") for record in records)
+    assert sum(record["rank"] == "main" for record in records) < 20

@@ -59,11 +59,12 @@ def _imports(module: str, path: Path) -> set[str]:
 
 
 def dependencies(module: str) -> list[str]:
-    """The files that decide what a stage's module computes: `files` without harness/artifacts.
+    """The files that decide what a stage's module computes: `files` without harness/artifacts and harness/params.
 
-    That folder is how artifacts are read and written; when what they mean changes, a schema's version does.
+    The one is how artifacts are read and written; when what they mean changes, a schema's version does. The other is how
+    params.yaml is read; a fingerprint has its resolved values.
     """
-    return [name for name in files(module) if not name.startswith("harness/artifacts/")]
+    return [name for name in files(module) if not name.startswith(("harness/artifacts/", "harness/params/"))]
 
 
 def fingerprint(*modules: str) -> dict[str, str]:
@@ -73,7 +74,7 @@ def fingerprint(*modules: str) -> dict[str, str]:
     Raises as `files` does.
     """
     found = {name for module in modules for name in dependencies(module)}
-    return {name: digest(_silent((ROOT / name).read_bytes())) for name in sorted(found)}
+    return {name: digest(_code_only((ROOT / name).read_bytes())) for name in sorted(found)}
 
 
 def code_digest(*modules: str) -> str:
@@ -82,13 +83,13 @@ def code_digest(*modules: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _silent(source: bytes) -> str:
+def _code_only(source: bytes) -> str:
     """What a source says without comments, docstrings and annotations."""
     # Written out again, since the trees themselves differ from one version of Python to the next.
-    return ast.unparse(_Silent().visit(ast.parse(source)))
+    return ast.unparse(_CodeOnly().visit(ast.parse(source)))
 
 
-class _Silent(ast.NodeTransformer):
+class _CodeOnly(ast.NodeTransformer):
     """Takes docstrings and annotations out of a syntax tree, which has no comments."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:

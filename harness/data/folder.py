@@ -29,6 +29,11 @@ class Folder:
         return f"{self.root}: {len(self.left_out)} files left out, which are no image files of a class: {names}{more}"
 
 
+def classes_of(root: Path) -> tuple[str, ...]:
+    """Names of the class folders of a split, in order of their class number. Hidden folders are left out."""
+    return tuple(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not _hidden(entry.name)))
+
+
 def read(root: Path, split: str) -> Folder:
     """The image files of a split and their classes, as torchvision.datasets.ImageFolder reads them.
 
@@ -36,7 +41,7 @@ def read(root: Path, split: str) -> Folder:
     Raises InvalidInput where there is no class folder, a class has no image file, or the only class is a folder of folders,
     which is more likely one level too many than a class.
     """
-    classes = tuple(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not _hidden(entry.name)))
+    classes = classes_of(root)
     if not classes:
         files = sum(1 for entry in root.iterdir() if _is_image(entry.name))
         seen = f"{files} image files and no folders" if files else "no folders"

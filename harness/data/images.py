@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
-from harness.artifacts.params import ReaderData, ScenesData
 from harness.data import draws, folder, scenes, sprites
+from harness.params.images import ReaderData, ScenesData
 
 # What a reader may be called: both mean a folder per split and in it one per class.
 READERS = ("", "folder")
@@ -78,9 +78,9 @@ def _scenes(data: ScenesData, split: str, count: int) -> Images:
 
 
 def _reader(data: ReaderData, split: str, count: int, seed: int) -> Images:
-    found = folder.read(*_place(data, split))
+    found = folder.read(_split_folder(data, split), split)
     # Labels are numbers of a folder's classes: those of two splits agree only if their folders do.
-    if split == "validation" and found.classes != (other := folder.read(*_place(data, "train")).classes):
+    if split == "validation" and found.classes != (other := folder.classes_of(_split_folder(data, "train"))):
         lacking = sorted(set(found.classes) ^ set(other))
         seen = f"{len(found.classes)} classes, in one split only {lacking[:5]}"
         raise InvalidInput(found.root, field=f"classes of {split}", seen=seen, expected=f"the {len(other)} of train")
@@ -99,8 +99,8 @@ def _reader(data: ReaderData, split: str, count: int, seed: int) -> Images:
     return Images(np.array([label for _, label in chosen], np.int64), len(found.classes), read)
 
 
-def _place(data: ReaderData, split: str) -> tuple[Path, str]:
-    """The folder of a split, by its name in params.yaml or by another usual name of the same split; and the split."""
+def _split_folder(data: ReaderData, split: str) -> Path:
+    """The folder of a split, by its name in params.yaml or by another usual name of the same split."""
     if not data.root or not Path(data.root).is_dir():
         raise MissingArtifact(
             data.root or "data.root",
@@ -114,7 +114,7 @@ def _place(data: ReaderData, split: str) -> tuple[Path, str]:
     names = (name, *(other for other in NAMES[split] if name in NAMES[split] and other != name))
     for candidate in names:
         if (Path(data.root) / candidate).is_dir():
-            return Path(data.root) / candidate, split
+            return Path(data.root) / candidate
     raise MissingArtifact(
         Path(data.root) / name, f"the {split} split is not there", next_step=f"set data.{split}_split to its folder's name"
     )

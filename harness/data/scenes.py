@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.params import SceneParams
 from harness.data import draws
 from harness.data.sprites import Sprites
+from harness.params.images import SceneParams
 
 BACKGROUNDS = ("plain", "gradient", "checker")
 

@@ -18,6 +18,9 @@ READINGS: dict[Second, str] = {
     "gap": "by debiased CKA of the mean patch token after each block",
 }
 
+# What the estimates of each measure are measured in.
+QUANTITIES: dict[Second, str] = {"deconfounded": "CKA", "mutual": "share", "cls": "CKA", "gap": "CKA"}
+
 
 def again(test: Callable[..., Any], measure: Second, *, margin: float | None = None) -> Callable[..., Any]:
     """The claim `<id>/<measure>`: the test with the fixture of that name in the place of `cka`.
@@ -45,4 +48,6 @@ def again(test: Callable[..., Any], measure: Second, *, margin: float | None = N
         published="none",
         asks=first.asks,
         blocks=first.blocks,
+        title=first.title,
+        quantity=QUANTITIES[measure],
     )(second)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, get_arg
 import pytest
 
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.params import start_of
 from harness.evidence.resampling import BLOCKS
+from harness.params.models import start_of
 
 if TYPE_CHECKING:
     from harness.evidence.decide import Decision, State
@@ -27,6 +27,10 @@ Published = Literal["plot", "numbers", "none"]
 Asks = Literal["difference", "level", "match", "trait"]
 
 
+# So that a title and its numbers fit on a line of a terminal.
+LONGEST_TITLE = 40
+
+
 @dataclass(frozen=True)
 class Claim:
     """One statement of the paper.
@@ -35,6 +39,8 @@ class Claim:
     reading: the rule that decides. margin: in the estimate's unit; None where the rule states its own. about: "methods" when
     the statement is about training objectives, whose honest unit is the pre-training run; "model" when it is about the one
     that --model names. published: what the paper shows.
+    title: the statement in at most 40 characters. main: whether it is one of the paper's main findings, those of its abstract,
+    its list of contributions and its captions in bold. quantity: what the estimate is measured in.
     asks: "difference", whether one similarity or gap between methods is larger than another; "level", whether a similarity is
     above or below a fixed number; "match", whether layers correspond; "trait", what models of one method show by themselves.
     blocks: those whose similarity decides.
@@ -49,6 +55,9 @@ class Claim:
     published: Published
     asks: Asks = "trait"
     blocks: tuple[int, ...] = BLOCKS
+    title: str = ""
+    main: bool = False
+    quantity: str = ""
 
 
 class Claimed(Protocol):
@@ -68,6 +77,9 @@ def claim(
     published: Published = "plot",
     asks: Asks = "trait",
     blocks: Sequence[int] = BLOCKS,
+    title: str = "",
+    main: bool = False,
+    quantity: str = "",
 ) -> Callable[[Test], Test]:
     """Make a pytest function a claim. It returns a Decision, or several that must all hold, and may use the fixtures source,
     inputs and margin. Called directly it is the plain function.
@@ -89,7 +101,9 @@ def claim(
             raise InvalidInput(f"claim {id}", field=name, seen=word, expected=" or ".join(known))
     if margin is not None and not math.isfinite(margin):
         raise InvalidInput(f"claim {id}", field="margin", seen=margin, expected="a finite number")
-    stated = Claim(id, where, statement, reading, margin, about, published, asks, tuple(blocks))
+    if len(title) > LONGEST_TITLE:
+        raise InvalidInput(f"claim {id}", field="title", seen=title, expected=f"at most {LONGEST_TITLE} characters")
+    stated = Claim(id, where, statement, reading, margin, about, published, asks, tuple(blocks), title, main, quantity)
 
     def mark(test: Test) -> Test:
         marked: Test = pytest.mark.usefixtures("source", "panel")(test)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,12 @@ class State(StrEnum):
     NO_EVIDENCE = "NO_EVIDENCE"
 
 
+Direction = Literal["above", "below", "within"]
+
 # Five units lie all on one side of their mean more often than 1 time in 40, and no bootstrap draw lies beyond them.
 _FEWEST = 6
+
+_STRADDLES = "the interval includes the margin"
 
 # Most urgent first: a broken file hides what a missing one would show.
 NO_NUMBER = (State.INVALID, State.MISSING, State.UNCALIBRATED, State.NO_EVIDENCE)
@@ -44,7 +49,8 @@ class Decision:
     resampled units and unit names them; all are None where no number decides. reason: one sentence for the reader.
     p_support, p_refute: one-sided p-values for the claim and for its opposite, each against (1 - level) / 2, except
     p_support of an equivalence, against 1 - level. slack: how far the estimate lies beyond the margin on the claimed side,
-    negative on the other; of a rule with several parts the least.
+    negative on the other; of a rule with several parts the least. direction: on which side of the margin the claim puts the
+    estimate: above, below, or within (of 0, either way). doubt: of INCONCLUSIVE the cause in a few words.
     """
 
     state: State
@@ -57,6 +63,8 @@ class Decision:
     p_support: float | None = None
     p_refute: float | None = None
     slack: float | None = None
+    direction: Direction | None = None
+    doubt: str = ""
 
 
 def exceeds(estimate: Estimate, margin: float, level: float = 0.95) -> Decision:
@@ -80,6 +88,8 @@ def exceeds(estimate: Estimate, margin: float, level: float = 0.95) -> Decision:
         p_support=estimate.p_above(margin),
         p_refute=(-estimate).p_above(-margin, or_equal=True),
         slack=estimate.value - margin,
+        direction="above",
+        doubt=_STRADDLES if state is State.INCONCLUSIVE else "",
     )
     return _guard(decision, estimate.jackknife, lambda values: values > margin)
 
@@ -100,6 +110,8 @@ def below(estimate: Estimate, margin: float, level: float = 0.95) -> Decision:
         p_support=(-estimate).p_above(-margin),
         p_refute=estimate.p_above(margin, or_equal=True),
         slack=margin - estimate.value,
+        direction="below",
+        doubt=_STRADDLES if state is State.INCONCLUSIVE else "",
     )
     return _guard(decision, estimate.jackknife, lambda values: values < margin)
 
@@ -138,6 +150,8 @@ def equivalent(estimate: Estimate, margin: float, level: float = 0.95) -> Decisi
         p_support=max(estimate.p_above(-margin), (-estimate).p_above(-margin)),
         p_refute=min(estimate.p_above(margin, or_equal=True), (-estimate).p_above(margin, or_equal=True)),
         slack=margin - abs(estimate.value),
+        direction="within",
+        doubt=_STRADDLES if state is State.INCONCLUSIVE else "",
     )
     return _guard(decision, estimate.jackknife, lambda values: np.abs(values) < margin)
 
@@ -169,13 +183,17 @@ def all_of(decisions: Sequence[Decision], level: float = 0.95) -> Decision:
     unsupported = [i for i, part in enumerate(decisions) if supported or part.state is not State.SUPPORTED]
     deciding = min(refuted, key=lambda i: refute[i]) if refuted else max(unsupported, key=lambda i: support[i])
     parts = "; ".join(f"({i}) {part.state}: {part.reason}" for i, part in enumerate(decisions, start=1))
+    state = _state(supported=supported, refuted=bool(refuted))
+    # A part that is refuted by itself and not after the correction has no doubt of its own.
+    doubt = decisions[deciding].doubt or "too weak among several parts"
     return replace(
         decisions[deciding],
-        state=_state(supported=supported, refuted=bool(refuted)),
+        state=state,
         reason=f"decided by part {deciding + 1} of {len(decisions)}: {parts}",
         p_support=max(support),
         p_refute=min(corrected),
         slack=min((part.slack for part in decisions if part.slack is not None), default=None),
+        doubt=doubt if state is State.INCONCLUSIVE else "",
     )
 
 
@@ -199,7 +217,8 @@ def controlled(decision: Decision, control: Decision, what: str) -> Decision:
     if {decision.state, control.state} != {State.SUPPORTED}:
         return decision
     shared = f"holds for {what} too: input structure ({control.reason})"
-    return replace(decision, state=State.INCONCLUSIVE, reason=f"{decision.reason}; {shared}")
+    doubt = f"holds for {what} too"
+    return replace(decision, state=State.INCONCLUSIVE, reason=f"{decision.reason}; {shared}", doubt=doubt)
 
 
 def witnessed(decision: Decision, witness: Decision) -> Decision:
@@ -216,7 +235,8 @@ def witnessed(decision: Decision, witness: Decision) -> Decision:
     unwitnessed = f"not so for the one that was largest on other {witness.unit}: {witness.reason}"
     if witness.state is State.REFUTED:
         unwitnessed = f"too few {witness.unit} to refute: {witness.reason}, needed {_FEWEST}"
-    return replace(decision, state=State.INCONCLUSIVE, reason=f"{decision.reason}; {unwitnessed}")
+    doubt = "another cell is the largest elsewhere"
+    return replace(decision, state=State.INCONCLUSIVE, reason=f"{decision.reason}; {unwitnessed}", doubt=doubt)
 
 
 def _p_values(decisions: Sequence[Decision], field: str) -> list[float]:
@@ -237,7 +257,8 @@ def _guard(
         return decision
     unit = int(flips[0])
     hangs = f"{decision.state} hangs on one of the {decision.unit}: without number {unit} it is {jackknife[unit]:.4g}"
-    return replace(decision, state=State.INCONCLUSIVE, reason=f"{decision.reason}; {hangs}")
+    doubt = f"one of the {decision.unit} decides"
+    return replace(decision, state=State.INCONCLUSIVE, reason=f"{decision.reason}; {hangs}", doubt=doubt)
 
 
 def _state(*, supported: bool, refuted: bool) -> State:

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import Protocol
 
-from harness.artifacts.params import start_of
 from harness.evidence.claim import Claim, Inputs, undecided
 from harness.evidence.decide import NO_NUMBER, Decision, State
 from harness.evidence.instrument import Instrument
+from harness.params.models import start_of
 
 Assignment = Mapping[str, str]
+
+_SEEDS = "seeds differ as much"
 
 # Fewer units are a sample of nothing: their bootstrap intervals cover too little.
 FEWEST_UNITS = 8
@@ -181,7 +183,11 @@ def agreed(decisions: Sequence[Decision], note: str = "") -> Decision:
     reasons = [part.reason for part in decisions]
     if len(decisions) > 1:
         reasons = [f"run {i} {part.state}: {part.reason}" for i, part in enumerate(decisions, start=1)]
-    return replace(median, state=state, reason="; ".join(([note] if note else []) + reasons))
+    doubts = {part.doubt for part in decisions if part.state is State.INCONCLUSIVE}
+    # Runs may lack certainty for one and the same cause; where some of them decide, they disagree.
+    doubt = doubts.pop() if len(doubts) == 1 and all(part.doubt for part in decisions) else "runs disagree"
+    doubt = doubt if state is State.INCONCLUSIVE else ""
+    return replace(median, state=state, reason="; ".join(([note] if note else []) + reasons), doubt=doubt)
 
 
 def _barred(own: Decision, raised: Decision, bar: str) -> Decision:
@@ -194,15 +200,16 @@ def _barred(own: Decision, raised: Decision, bar: str) -> Decision:
     if raised.state is State.SUPPORTED:
         return raised
     if own.state is State.SUPPORTED:
-        return replace(raised, state=State.INCONCLUSIVE, reason=f"{bar}: {raised.reason}")
-    return replace(raised, state=own.state, reason=own.reason)
+        return replace(raised, state=State.INCONCLUSIVE, reason=f"{bar}: {raised.reason}", doubt=_SEEDS)
+    return replace(raised, state=own.state, reason=own.reason, doubt=own.doubt)
 
 
 def _enough(decision: Decision) -> Decision:
     """No verdict from fewer than FEWEST_UNITS resampled units."""
     if decision.state in (State.SUPPORTED, State.REFUTED) and decision.n is not None and decision.n < FEWEST_UNITS:
         few = f"{decision.n} {decision.unit} are too few to decide, needed {FEWEST_UNITS}"
-        return replace(decision, state=State.INCONCLUSIVE, reason=f"{few}; {decision.reason}")
+        doubt = f"too few {decision.unit}"
+        return replace(decision, state=State.INCONCLUSIVE, reason=f"{few}; {decision.reason}", doubt=doubt)
     return decision
 
 

@@ -1,4 +1,4 @@
-"""How straight the path of parameters is during fine-tuning (Fig. 11): net displacement over the length of the way."""
+"""How straight the path of parameters is during fine-tuning (Fig. 11): net displacement over length."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _KINDS = {"attn": "attention", "mlp": "fc", "norm1": "norm", "norm2": "norm"}
 
 
 @dataclass(frozen=True)
-class Way:
-    """One group's way, in the parameters' own unit (Euclidean norms): from the first snapshot to the last, the sum of the steps
-    between consecutive ones, and the norm at the start. steps: how many.
+class ParameterPath:
+    """The path of one group of parameters, in Euclidean norms. net: from the first snapshot to the last. length: the sum of the
+    steps between consecutive snapshots. start: the norm at the start. steps: how many.
     """
 
     net: float
@@ -32,7 +32,7 @@ class Way:
 
     @property
     def efficiency(self) -> float:
-        """E = net / length, in (0, 1]: 1 for a straight way, near 0 for one that comes back."""
+        """E = net / length, in (0, 1]: 1 for a straight path, near 0 for one that comes back."""
         return self.net / self.length
 
     @property
@@ -48,7 +48,7 @@ def group(name: str) -> Group:
 
 
 class Steps:
-    """The ways of all groups, from snapshots that are given one after the other. Two are in memory; sums are in float64."""
+    """The paths of all groups, from snapshots that are given one after the other. Two are in memory; sums are in float64."""
 
     def __init__(self, start: Mapping[str, Tensor]) -> None:
         self._start = {name: value.detach().clone() for name, value in start.items()}
@@ -79,8 +79,8 @@ class Steps:
         """Go on from a state."""
         self._last, self._lengths, self._count = state["last"], state["lengths"], state["count"]
 
-    def ways(self) -> dict[Group, Way]:
-        """Each group's way so far. Raises InvalidInput before the second snapshot, and for a group that never moved."""
+    def paths(self) -> dict[Group, ParameterPath]:
+        """The path of each group so far. Raises InvalidInput before the second snapshot, and for a group that never moved."""
         if not self._count:
             raise InvalidInput("path", field="snapshots", seen=1, expected="at least 2")
         net, start = _norms(self._last, self._start), _norms(self._start, {})
@@ -89,7 +89,7 @@ class Steps:
             raise InvalidInput(
                 "path", field=f"{still[0][1]} of block {still[0][0]}", seen="no step", expected="parameters that move"
             )
-        return {key: Way(net[key], length, start[key], self._count) for key, length in self._lengths.items()}
+        return {key: ParameterPath(net[key], length, start[key], self._count) for key, length in self._lengths.items()}
 
 
 def _norms(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> dict[Group, float]:

@@ -13,7 +13,8 @@ from lightly.models.modules import MaskedVisionTransformerTIMM
 from torch import nn
 
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.params import ReaderData, Released, ScenesData, Weights
+from harness.params.images import ReaderData, ScenesData
+from harness.params.models import Released, Weights
 
 
 def build(name: str, *, seed: int = 0, positions: str | None = None, **kwargs: Any) -> nn.Module:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
-from harness.artifacts.params import Embeddings
 from harness.artifacts.tables import EMBEDDINGS
+from harness.params.models import Embeddings
 
 # Half floats keep three digits. Where they lose more than this share of the root mean square, numbers are too small for them.
 LOST = 1e-3

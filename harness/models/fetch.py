@@ -17,9 +17,11 @@ from urllib.request import Request, build_opener
 from tqdm import tqdm
 
 from harness.artifacts.errors import BadEnvironment, InvalidInput
-from harness.artifacts.params import Download, Params, ReaderData, Released
 from harness.data.archive import unpack
 from harness.models import lock
+from harness.params.images import Download, ReaderData
+from harness.params.models import Released
+from harness.params.params import Params
 
 CHUNK = 1 << 20
 # Seconds without a byte after which a connection counts as broken.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.artifacts import files
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.params import Download
+from harness.params.images import Download
 
 LOCK = Path("weights.lock")
 

@@ -18,8 +18,8 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
-from harness.artifacts.params import Released
 from harness.models import lock
+from harness.params.models import Released
 
 # Where a layout keeps the backbone: the dictionary's key and the prefix of the backbone's names in it.
 _WHERE = {

@@ -20,8 +20,8 @@ from harness.models.layers import CONVOLUTIONAL, named_layers, tapped
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What one batch of b images gave.
+class Representation:
+    """The layers and features of one batch of b images.
 
     grams: (b / minibatch, layers + 1, pairs) float32, U-centred and packed, the pixels last; None without `minibatch`.
     norm: (layers + 1,) sum over the images of the squared norm of their activations; None without `minibatch`.
@@ -54,7 +54,7 @@ class _Tap:
     pooled: list[Tensor] = field(default_factory=list)
     tokens: _Tokens = field(default_factory=lambda: _Tokens(1, True))
 
-    def see(self, name: str, output: Tensor) -> None:
+    def record(self, name: str, output: Tensor) -> None:
         if name.endswith(".block"):
             self.pooled.append(self.pool(output))
         if self.minibatch is not None:
@@ -76,7 +76,7 @@ class _Tap:
 @torch.inference_mode()
 def represent(
     network: nn.Module, normalise: nn.Module, images: Images, batch: int, *, minibatch: int | None = None, device: str = "cpu"
-) -> Iterator[Seen]:
+) -> Iterator[Representation]:
     """Forward each image once, in order, `batch` at a time. Peak memory depends on the batch, not on the number of images.
 
     normalise: what turns pixels in [0, 1] (b, 3, s, s) into the network's input. minibatch: with it, also the Grams of every
@@ -96,9 +96,9 @@ def represent(
         pixels = images.read(np.arange(start, min(start + batch, len(images))))
         inputs = normalise(torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255)
         if start == 0:
-            _refuse_silent_layers(network, layers, torch.zeros_like(inputs[:1]))
+            _refuse_layers_never_called(network, layers, torch.zeros_like(inputs[:1]))
         tap = _Tap(minibatch, tokens=tokens)
-        with tapped(layers, tap.see):
+        with tapped(layers, tap.record):
             final = _pre_logits(network, tap, inputs)
         # (b, token, width) of each depth to a row: token by token, of each its depths.
         pooled = [*tap.pooled, final]
@@ -111,8 +111,8 @@ def represent(
             grams, norm = torch.stack(tap.grams, 1), torch.stack(tap.norms).double().sum(1) * minibatch
         # A NaN or Inf activation, or a Gram matrix that overflows, is not finite in the norm either.
         if not _fits_half(features) or (norm is not None and not torch.isfinite(norm).all()):
-            _blame(network, named_layers(network), inputs, features, layout, start)
-        yield Seen(
+            _raise_first_nonfinite(network, named_layers(network), inputs, features, layout, start)
+        yield Representation(
             pixels=pixels,
             features=features.to(torch.float16).cpu().numpy(),
             layout=layout,
@@ -121,7 +121,9 @@ def represent(
         )
 
 
-def given(rows: NDArray[np.float16], normalise: nn.Module, images: Images, batch: int, minibatch: int | None) -> Iterator[Seen]:
+def from_embeddings(
+    rows: NDArray[np.float16], normalise: nn.Module, images: Images, batch: int, minibatch: int | None
+) -> Iterator[Representation]:
     """What `represent` gives, of embeddings (n, width) in the place of a network's: of it no layers but the pixels."""
     layout = Layout(TOKENS[:1], (rows.shape[1],))
     for start in range(0, len(images), batch):
@@ -135,7 +137,7 @@ def given(rows: NDArray[np.float16], normalise: nn.Module, images: Images, batch
                 hsic.u_centre(torch.stack(tap.grams, 1)).numpy(),
                 torch.stack(tap.norms).double().sum(1).numpy() * minibatch,
             )
-        yield Seen(pixels, rows[index], layout, grams, norm)
+        yield Representation(pixels, rows[index], layout, grams, norm)
 
 
 def _tokens(network: nn.Module) -> _Tokens:
@@ -159,7 +161,7 @@ def _pre_logits(network: nn.Module, tap: _Tap, inputs: Tensor) -> Tensor:
     return torch.stack([pre_logits, tap.pool(output)[:, 1]], 1) if tap.tokens.cls else pre_logits[:, None]
 
 
-def _refuse_silent_layers(network: nn.Module, layers: dict[str, nn.Module], inputs: Tensor) -> None:
+def _refuse_layers_never_called(network: nn.Module, layers: dict[str, nn.Module], inputs: Tensor) -> None:
     """Raise InvalidInput for a network that does not take such inputs, for a layer that is no part of its forward pass, and for
     tokens that come after the blocks, such as the CLS token of a CaiT.
     """
@@ -172,12 +174,12 @@ def _refuse_silent_layers(network: nn.Module, layers: dict[str, nn.Module], inpu
         said = " ".join(str(error).split()) or type(error).__name__
         step = "set the architecture's img_size to the profile's, or dynamic_img_size where its positions are learned"
         raise InvalidInput("extract", field="network", seen=f"images of {size}", expected=said, next_step=step) from error
-    silent = [name for name in layers if name not in called]
-    if silent:
-        kinds = sorted({name.partition(".")[2] for name in silent})
+    uncalled = [name for name in layers if name not in called]
+    if uncalled:
+        kinds = sorted({name.partition(".")[2] for name in uncalled})
         expected = "layers that the network calls as modules"
         step = f"its {', '.join(kinds)} cannot be measured: timm computes them without the module"
-        raise InvalidInput("extract", field=f"layer {silent[0]}", seen="never called", expected=expected, next_step=step)
+        raise InvalidInput("extract", field=f"layer {uncalled[0]}", seen="never called", expected=expected, next_step=step)
     for name, block in called.items():
         if name.endswith(".block") and not isinstance(network, CONVOLUTIONAL) and block.shape[1:-1] != output.shape[1:-1]:
             seen, expected = f"{tuple(block.shape[1:-1])} tokens", f"the {tuple(output.shape[1:-1])} of the network's output"
@@ -192,7 +194,7 @@ def _fits_half(features: Tensor) -> bool:
     return bool((low >= -limit) & (high <= limit))
 
 
-def _blame(
+def _raise_first_nonfinite(
     network: nn.Module, layers: dict[str, nn.Module], inputs: Tensor, features: Tensor, layout: Layout, start: int
 ) -> None:
     """Forward once more to name the first layer and image whose activations are not finite or too large."""

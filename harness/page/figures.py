@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from harness.artifacts import store
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.layout import of_type, types_of
-from harness.artifacts.params import FINETUNED
 from harness.artifacts.tables import CKA, CURVE, DRIFT, KNN, LINE, PATH, PIXELS, PROBE, SWEEP, TOKENS, unpack
 from harness.evidence.resampling import BLOCKS
+from harness.params.models import FINETUNED
 from harness.readings.final import Final
 from harness.readings.finetune_path import barrier
 from harness.readings.pair import Pair

@@ -14,10 +14,10 @@ from pydantic import BaseModel
 
 from harness.artifacts import files, store
 from harness.artifacts.errors import MissingArtifact
-from harness.artifacts.params import Embeddings, Released, start_of
 from harness.artifacts.tables import KNN, TOKENS, unpack
 from harness.page.figures import all_figures
 from harness.page.printed import beside
+from harness.params.models import Embeddings, Released, start_of
 from harness.stages.place import Place
 from harness.verdicts import record, show, table
 from harness.verdicts.diff import VERDICTS

@@ -122,7 +122,8 @@ def verdict(
     state, count = Counter(readable.values()).most_common(1)[0]
     opposite = {State.JE_LIKE: State.REC_LIKE, State.REC_LIKE: State.JE_LIKE}.get(state)
     against = [name for name, part in {**whole, **thirds}.items() if part.state is opposite]
-    said = ", ".join(f"{name} {state}" for name, state in readable.items())
+    said = f"{state} by {count} of the {len(readable)} measures and findings that can be read: "
+    said += ", ".join(f"{name} {own}" for name, own in readable.items())
     unread = [name for name, part in (findings or {}).items() if part.state is State.MISSING]
     if unread:
         said += f"; not measured: {', '.join(unread)}"

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.params import nearest
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import unpack
 from harness.evidence.estimate import Estimate, FloatArray, bootstrap_means, mean
 from harness.evidence.resampling import DRAWS, SEED
+from harness.params.wording import nearest
 from harness.readings.depth import pairs_of, without_blocks
 from harness.readings.published import Published
 

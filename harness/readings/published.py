@@ -19,9 +19,9 @@ from pydantic import Field, ValidationError
 from scipy.special import ndtri
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
-from harness.artifacts.params import nearest
 from harness.artifacts.strict import Strict
 from harness.evidence.estimate import Estimate, FloatArray
+from harness.params.wording import nearest
 
 _DRAWS = 2000
 # The widened 95 % interval of t(3) ends beyond the outermost of 2000 normal quantiles, that of t(4) within.

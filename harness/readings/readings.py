@@ -8,9 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
-from harness.artifacts import params as parameters
 from harness.artifacts.errors import MissingArtifact
-from harness.artifacts.params import Family, Params
 from harness.artifacts.tables import AGREE, CKA, FINAL, KNN, PROBE, SIMILARITY, SWEEP, TOKENS, unpack
 from harness.evidence.claim import Inputs, undecided
 from harness.evidence.decide import Decision, State
@@ -18,6 +16,9 @@ from harness.evidence.estimate import Estimate
 from harness.evidence.instrument import Instrument
 from harness.evidence.measure import Measure, SameDepth
 from harness.evidence.panel import Panel
+from harness.params.load import load_params
+from harness.params.models import Family
+from harness.params.params import Params
 from harness.readings.accuracy import Accuracy
 from harness.readings.agreement import Agreement
 from harness.readings.files import Files, read_arrays, read_comparison
@@ -47,7 +48,7 @@ class Readings:
     @classmethod
     def of(cls, profile: str, root: Path = Path()) -> Self:
         """The readings of a profile of the project in the folder `root`."""
-        return cls(parameters.load(root / "params.yaml"), Inputs(profile), root)
+        return cls(load_params(root / "params.yaml"), Inputs(profile), root)
 
     def cka(self, a: str, b: str) -> Pair:
         """Minibatch CKA of two models, the first one's layers in the rows."""

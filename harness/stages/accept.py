@@ -18,8 +18,9 @@ import yaml
 
 from harness.artifacts import files, shipped
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.params import FINETUNED, nearest, start_of
 from harness.artifacts.store import Arrays, Table
+from harness.params.models import FINETUNED, start_of
+from harness.params.wording import nearest
 from harness.stages import check, verify
 from harness.stages.device import chosen_device
 from harness.stages.place import Place

@@ -9,8 +9,9 @@ from functools import cache
 from pydantic import BaseModel
 
 from harness.artifacts import closure, files
-from harness.artifacts.params import Embeddings, Profile, Released
-from harness.artifacts.recipes import RandomRecipe
+from harness.params.models import Embeddings, Released
+from harness.params.profile import Profile
+from harness.params.recipes import RandomRecipe
 from harness.stages.place import Place
 
 # Each stage's module, and the parameters of the profile that it reads. That of a model's weights is `origin`.

@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from harness.artifacts import store
 from harness.artifacts.layout import Layout, of_type, types_of
-from harness.artifacts.params import Profile
 from harness.artifacts.provenance import refuse_other_images
 from harness.artifacts.tables import CKA, FINAL, SIMILARITY, pack, unpack
 from harness.maths import cka, similarity
+from harness.params.profile import Profile
 from harness.stages import summary
 from harness.stages.place import Place
 

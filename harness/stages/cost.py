@@ -13,13 +13,14 @@ from torch import nn
 
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.layout import Layout
-from harness.artifacts.params import Profile, Released, start_of
-from harness.artifacts.recipes import Recipe
 from harness.artifacts.tables import BANK
 from harness.data.images import Images, load
 from harness.models.build import build, normaliser
 from harness.models.layers import named_layers
 from harness.models.represent import represent
+from harness.params.models import Released, start_of
+from harness.params.profile import Profile
+from harness.params.recipes import Recipe
 from harness.stages.extract import bank_shapes
 from harness.stages.place import Place
 from harness.stages.probe import feature_sets

@@ -14,7 +14,6 @@ from tqdm import tqdm
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.layout import Layout
-from harness.artifacts.params import Architecture, Embeddings, ExtractParams
 from harness.artifacts.provenance import digest
 from harness.artifacts.store import ArrayWriter
 from harness.artifacts.tables import BANK, EMBEDDINGS, pack
@@ -23,7 +22,9 @@ from harness.data.images import Images
 from harness.models import checkpoint
 from harness.models.build import Channels, build, normalisation, normaliser
 from harness.models.layers import named_layers
-from harness.models.represent import Seen, given, represent
+from harness.models.represent import Representation, from_embeddings, represent
+from harness.params.models import Embeddings
+from harness.params.profile import Architecture, ExtractParams
 from harness.stages import summary
 from harness.stages.place import Place
 
@@ -37,7 +38,7 @@ class _Origin(NamedTuple):
     sha256: of the checkpoint.
     """
 
-    see: Callable[[str, Images, slice, int | None], Iterator[Seen]]
+    see: Callable[[str, Images, slice, int | None], Iterator[Representation]]
     layers: list[str]
     architecture: Architecture | None
     colours: tuple[Channels, Channels]
@@ -112,7 +113,7 @@ def _network(place: Place, model: str, device: str) -> _Origin:
     colours = normalisation(place.params.weights(model, place.profile), settings.data)
     normalise = normaliser(*colours).to(device)
 
-    def see(_: str, listed: Images, rows: slice, minibatch: int | None) -> Iterator[Seen]:
+    def see(_: str, listed: Images, rows: slice, minibatch: int | None) -> Iterator[Representation]:
         part = listed.part(rows.start, rows.stop)
         return represent(network, normalise, part, settings.extract.batch, minibatch=minibatch, device=device)
 
@@ -126,14 +127,14 @@ def _embedded(place: Place, model: str, weights: Embeddings) -> _Origin:
     normalise = normaliser(*colours)
     step = f"python -m harness images --profile {place.profile}, and embed what it writes, in that order"
 
-    def see(split: str, listed: Images, rows: slice, minibatch: int | None) -> Iterator[Seen]:
+    def see(split: str, listed: Images, rows: slice, minibatch: int | None) -> Iterator[Representation]:
         known = found[f"{split}_image"]
         if len(known) != len(listed):
             seen, expected = f"{len(known)} images", f"the profile's {len(listed)}"
             raise InvalidInput(weights.path, field=split, seen=seen, expected=expected, next_step=step)
         start = rows.start
         part, values = listed.part(rows.start, rows.stop), found[split][rows]
-        for batch in given(values, normalise, part, settings.extract.batch, minibatch):
+        for batch in from_embeddings(values, normalise, part, settings.extract.batch, minibatch):
             other = np.flatnonzero(images.hashes(batch.pixels) != known[start : start + len(batch.pixels)])
             if len(other):
                 field, seen = f"{split}_image, row {start + other[0]}", f"{known[start + other[0]]}, another image"

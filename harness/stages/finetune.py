@@ -11,12 +11,13 @@ from torch import nn
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.params import FINETUNED, ScenesData
 from harness.artifacts.tables import CURVE, PATH, TRACE
 from harness.data import images
 from harness.maths.path_efficiency import Steps
 from harness.models import checkpoint
 from harness.models.build import build, normaliser
+from harness.params.images import ScenesData
+from harness.params.models import FINETUNED
 from harness.stages.place import Place, resolved
 from harness.training.engine import pretrain
 from harness.training.finetune import Finetune
@@ -67,7 +68,7 @@ def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), until: in
     if until is not None:
         return
     checkpoint.save(place.path("checkpoints", model + FINETUNED), network, provenance, place.precision(model))
-    store.write_table(place.path("path", model, ending=".json"), PATH, ways(objective.paths), provenance)
+    store.write_table(place.path("path", model, ending=".json"), PATH, path_rows(objective.paths), provenance)
     head = {"head_weight": objective.head.weight, "head_bias": objective.head.bias}
     trace = {"features": torch.stack(objective.trace)} | {name: value.detach().cpu() for name, value in head.items()}
     arrays = {name: value.numpy() for name, value in trace.items()} | {"image": images.hashes(seen)}
@@ -83,11 +84,11 @@ def refuse_pooled(network: nn.Module, model: str) -> None:
         raise InvalidInput("params.yaml", field=f"finetuned: {model}", seen=seen, expected=expected)
 
 
-def ways(paths: dict[int, Steps]) -> pd.DataFrame:
+def path_rows(paths: dict[int, Steps]) -> pd.DataFrame:
     """The rows of a path, by the epochs between snapshots, block and kind. Raises InvalidInput for what never moved."""
     rows = [
-        (every, block, kind, way.net, way.length, way.start, way.steps)
+        (every, block, kind, path.net, path.length, path.start, path.steps)
         for every, steps in paths.items()
-        for (block, kind), way in sorted(steps.ways().items())
+        for (block, kind), path in sorted(steps.paths().items())
     ]
     return pd.DataFrame(rows, columns=list(PATH.columns))

@@ -13,11 +13,11 @@ from sklearn.preprocessing import StandardScaler
 
 from harness.artifacts import store
 from harness.artifacts.layout import Layout
-from harness.artifacts.params import KnnParams
 from harness.artifacts.provenance import digest
 from harness.artifacts.tables import KNN, PIXELS, pack
 from harness.data import images
 from harness.maths.neighbours import classify
+from harness.params.profile import KnnParams
 from harness.stages import summary
 from harness.stages.place import Place
 

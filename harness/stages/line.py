@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.params import FINETUNED
 from harness.artifacts.tables import LINE, TRACE
 from harness.data import images
 from harness.models import checkpoint
 from harness.models.build import build, normaliser
+from harness.params.models import FINETUNED
 from harness.stages.place import Place
 
 LIBRARIES = ("torch", "timm", "numpy")

@@ -11,8 +11,10 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from harness.artifacts import closure
-from harness.artifacts.params import Params, Profile, Released
 from harness.artifacts.provenance import Provenance, digest
+from harness.params.models import Released
+from harness.params.params import Params
+from harness.params.profile import Profile
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from torch.nn.functional import cross_entropy
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.layout import Layout
-from harness.artifacts.params import Embeddings, ProbeParams
 from harness.artifacts.tables import PROBE, TOKENS, pack
 from harness.data import images
 from harness.models import checkpoint
 from harness.models.build import build, normalisation, normaliser
 from harness.models.represent import represent
+from harness.params.models import Embeddings
+from harness.params.profile import ProbeParams
 from harness.stages import summary
 from harness.stages.place import Place
 from harness.training.augment import reconstruction_view

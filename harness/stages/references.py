@@ -7,7 +7,8 @@ import json
 
 from harness.artifacts import files
 from harness.artifacts.errors import InvalidInput, MissingArtifact
-from harness.artifacts.params import FINETUNED, nearest, start_of
+from harness.params.models import FINETUNED, start_of
+from harness.params.wording import nearest
 from harness.stages.place import Place
 
 # What is compared: banks, which their summaries stand for, and probes; and banks of fine-tuned models.

@@ -12,14 +12,15 @@ from torch import nn
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.params import Embeddings, ReaderData, Released, ScenesData
 from harness.artifacts.provenance import Provenance
-from harness.artifacts.recipes import RandomRecipe, Recipe
 from harness.artifacts.tables import CURVE, EMBEDDINGS
 from harness.data import images
 from harness.models import checkpoint, embeddings, released
 from harness.models.build import build, normaliser
 from harness.models.layers import CONVOLUTIONAL
+from harness.params.images import ReaderData, ScenesData
+from harness.params.models import Embeddings, Released
+from harness.params.recipes import RandomRecipe, Recipe
 from harness.stages.place import Place, resolved
 from harness.training.engine import pretrain
 

@@ -10,20 +10,19 @@ from lightly.models.modules import DINOProjectionHead
 from lightly.models.utils import deactivate_requires_grad, update_momentum
 from torch import Tensor, nn
 
-from harness.artifacts.recipes import DinoRecipe
+from harness.params.recipes import DinoRecipe
 from harness.training.augment import joint_embedding_view, two_views
-from harness.training.objective import Progress
+from harness.training.objective import Objective, Progress
 from harness.training.schedules import cosine_schedule
 
 POSITIONS = "learned"
 
 
-class Dino(nn.Module):
+class Dino(Objective):
     """The teacher sees the two global crops, the student all of them. The teacher is what the paper studies."""
 
     def __init__(self, network: nn.Module, recipe: DinoRecipe, size: int, normalise: nn.Module) -> None:
-        super().__init__()
-        self.recipe, self.normalise = recipe, normalise
+        super().__init__(recipe, normalise)
         self.student, self.teacher = network, copy.deepcopy(network)
         # Weight-normalised layers cannot be copied: build the head twice.
         self.student_head, self.teacher_head = (

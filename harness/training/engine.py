@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.recipes import Recipe
 from harness.data import draws
 from harness.maths.neighbours import classify
+from harness.params.recipes import Recipe
 from harness.training.objective import Objective, Progress
 from harness.training.schedules import warmup_cosine
 

@@ -14,23 +14,22 @@ from timm.models.convnext import ConvNeXt, ConvNeXtBlock
 from torch import Tensor, nn
 
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.recipes import FcmaeRecipe
+from harness.params.recipes import FcmaeRecipe
 from harness.training.augment import reconstruction_view
-from harness.training.objective import Progress
+from harness.training.objective import Objective, Progress
 
 # It has maps.
 POSITIONS = None
 
 
-class Fcmae(nn.Module):
+class Fcmae(Objective):
     """The network on what is visible, a decoder of one block on all patches, squared error on the masked ones."""
 
     def __init__(self, network: nn.Module, recipe: FcmaeRecipe, size: int, normalise: nn.Module) -> None:
-        super().__init__()
+        super().__init__(recipe, normalise)
         if not isinstance(network, ConvNeXt):
             seen = type(network).__name__
             raise InvalidInput("params.yaml", field="architecture of fcmae", seen=seen, expected="a ConvNeXt V2")
-        self.recipe, self.normalise = recipe, normalise
         self.network = network
         self.grid = size // recipe.patch
         with torch.no_grad():
@@ -81,13 +80,6 @@ class Fcmae(nn.Module):
         if grow > 1:
             shown = shown.repeat_interleave(grow, 2).repeat_interleave(grow, 3)
         return x * (shown.permute(0, 2, 3, 1) if last else shown)
-
-    def weight_decay(self, progress: Progress) -> float:
-        return self.recipe.weight_decay
-
-    def before_update(self, progress: Progress) -> None: ...
-
-    def after_update(self, progress: Progress) -> None: ...
 
     def backbone(self) -> nn.Module:
         return self.network

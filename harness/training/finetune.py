@@ -15,13 +15,13 @@ from timm.data import Mixup, create_transform
 from torch import Tensor, nn
 from torchvision.transforms.functional import to_pil_image
 
-from harness.artifacts.recipes import FinetuneRecipe
 from harness.maths.path_efficiency import Steps
+from harness.params.recipes import FinetuneRecipe
 from harness.training.augment import reconstruction_view
-from harness.training.objective import Progress
+from harness.training.objective import Objective, Progress
 
 
-class Finetune(nn.Module):
+class Finetune(Objective):
     """Cross-entropy of a linear layer on the final CLS token, over crops and flips, timm's RandAugment and erasing, mixup and
     cutmix, each where the recipe has it.
 
@@ -41,8 +41,7 @@ class Finetune(nn.Module):
         normalise: nn.Module,
         watched: Tensor,
     ) -> None:
-        super().__init__()
-        self.recipe, self.normalise = recipe, normalise
+        super().__init__(recipe, normalise)
         self.vit = vit
         torch.manual_seed(recipe.seed)
         self.head = nn.Linear(vit.embed_dim, classes)
@@ -80,11 +79,6 @@ class Finetune(nn.Module):
             mixed, targets = self.mix(views, labels) if self.mix else (views, labels)
         logits = self.head(self.vit.forward_features(mixed)[:, 0])
         return F.cross_entropy(logits, targets, label_smoothing=0.0 if self.mix else self.recipe.label_smoothing)
-
-    def weight_decay(self, progress: Progress) -> float:
-        return self.recipe.weight_decay
-
-    def before_update(self, progress: Progress) -> None: ...
 
     def after_update(self, progress: Progress) -> None:
         """A snapshot at the end of an epoch."""

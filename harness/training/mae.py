@@ -7,19 +7,18 @@ from lightly.models.modules import MaskedVisionTransformerDecoderTIMM, MaskedVis
 from lightly.models.utils import get_at_index, normalize_mean_var, patchify, random_token_mask, repeat_token, set_at_index
 from torch import Tensor, nn
 
-from harness.artifacts.recipes import MaeRecipe
+from harness.params.recipes import MaeRecipe
 from harness.training.augment import reconstruction_view
-from harness.training.objective import Progress
+from harness.training.objective import Objective, Progress
 
 POSITIONS = "sincos"
 
 
-class Mae(nn.Module):
+class Mae(Objective):
     """Encoder on the visible patches, a light decoder on all of them, squared error on the masked ones."""
 
     def __init__(self, vit: nn.Module, recipe: MaeRecipe, size: int, normalise: nn.Module) -> None:
-        super().__init__()
-        self.recipe, self.normalise = recipe, normalise
+        super().__init__(recipe, normalise)
         self.vit = vit
         # "skip": the encoder comes initialised.
         self.encoder = MaskedVisionTransformerTIMM(vit, weight_initialization="skip", pos_embed_initialization="skip")
@@ -42,13 +41,6 @@ class Mae(nn.Module):
         tokens = repeat_token(self.decoder.mask_token, (len(view), length))
         decoded = self.decoder.decode(self.decoder.add_pos_embed(set_at_index(tokens, kept, visible)))
         return (self.pixels(get_at_index(decoded, masked)) - target).square().mean()
-
-    def weight_decay(self, progress: Progress) -> float:
-        return self.recipe.weight_decay
-
-    def before_update(self, progress: Progress) -> None: ...
-
-    def after_update(self, progress: Progress) -> None: ...
 
     def backbone(self) -> nn.Module:
         return self.vit

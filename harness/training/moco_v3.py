@@ -11,9 +11,9 @@ from lightly.models.utils import deactivate_requires_grad, update_momentum
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 
-from harness.artifacts.recipes import MocoV3Recipe
+from harness.params.recipes import MocoV3Recipe
 from harness.training.augment import two_views
-from harness.training.objective import Progress
+from harness.training.objective import Objective, Progress
 from harness.training.schedules import cosine_schedule
 
 POSITIONS = "sincos"
@@ -28,12 +28,11 @@ def info_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
     return 2 * temperature * F.cross_entropy(logits, torch.arange(len(query), device=query.device))
 
 
-class MocoV3(nn.Module):
+class MocoV3(Objective):
     """The base encoder learns to predict the momentum encoder's embedding of the other view."""
 
     def __init__(self, network: nn.Module, recipe: MocoV3Recipe, size: int, normalise: nn.Module) -> None:
-        super().__init__()
-        self.recipe, self.normalise = recipe, normalise
+        super().__init__(recipe, normalise)
         self.base = network
         if isinstance(network, VisionTransformer):
             # A frozen random patch embedding keeps ViT training stable (section 4.2 of MoCo-v3).
@@ -56,13 +55,6 @@ class MocoV3(nn.Module):
         query1 = self.predictor(self.projector(self.base(first)))
         query2 = self.predictor(self.projector(self.base(second)))
         return info_nce(query1, key2, self.recipe.temperature) + info_nce(query2, key1, self.recipe.temperature)
-
-    def weight_decay(self, progress: Progress) -> float:
-        return self.recipe.weight_decay
-
-    def before_update(self, progress: Progress) -> None: ...
-
-    def after_update(self, progress: Progress) -> None: ...
 
     def backbone(self) -> nn.Module:
         return self.base

@@ -11,20 +11,19 @@ from lightly.models.modules.heads import MSNProjectionHead
 from lightly.models.utils import deactivate_requires_grad, random_token_mask, update_momentum
 from torch import Tensor, nn
 
-from harness.artifacts.recipes import MsnRecipe
+from harness.params.recipes import MsnRecipe
 from harness.training.augment import joint_embedding_view
-from harness.training.objective import Progress
+from harness.training.objective import Objective, Progress
 from harness.training.schedules import cosine_schedule
 
 POSITIONS = "learned"
 
 
-class Msn(nn.Module):
+class Msn(Objective):
     """The target sees one view whole; the anchor another with patches dropped, and small ones. The target is studied."""
 
     def __init__(self, vit: nn.Module, recipe: MsnRecipe, size: int, normalise: nn.Module) -> None:
-        super().__init__()
-        self.recipe, self.normalise = recipe, normalise
+        super().__init__(recipe, normalise)
         self.anchor, self.target = vit, copy.deepcopy(vit)
         # "skip": the encoder comes initialised.
         self.masked = MaskedVisionTransformerTIMM(vit, weight_initialization="skip", pos_embed_initialization="skip")
@@ -55,8 +54,6 @@ class Msn(nn.Module):
 
     def weight_decay(self, progress: Progress) -> float:
         return cosine_schedule(progress.step, progress.total, self.recipe.weight_decay, self.recipe.weight_decay_end)
-
-    def before_update(self, progress: Progress) -> None: ...
 
     def after_update(self, progress: Progress) -> None:
         momentum = cosine_schedule(progress.step, progress.total, self.recipe.momentum, 1.0)

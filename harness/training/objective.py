@@ -1,12 +1,11 @@
-"""What the training loop asks of a pre-training objective."""
+"""The base of every pre-training objective: what the training loop calls."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -22,32 +21,29 @@ class Progress:
         return self.step // self.steps_per_epoch
 
 
-class Objective(Protocol):
-    """An nn.Module whose forward gives the loss of a batch; everything that must survive a restart is in its state."""
+class Objective(nn.Module):
+    """A module whose forward(images, progress, *labels) gives the loss of a batch.
 
-    def __call__(self, images: Tensor, progress: Progress, *labels: Tensor) -> Tensor:
-        """The loss on a batch of images, (n, 3, s, s) in [0, 1], of which views are drawn here.
+    images: (n, 3, s, s) in [0, 1], of which views are drawn in forward. labels: one tensor (n,) of classes where the recipe is
+    labelled, nothing otherwise. Everything that must survive a restart is in the state of the module.
+    """
 
-        labels: one tensor (n,) of classes where the recipe is labelled, nothing otherwise.
-        """
-        ...
-
-    def to(self, device: str) -> object: ...
-
-    def named_parameters(self) -> Iterable[tuple[str, nn.Parameter]]: ...
+    def __init__(self, recipe: Any, normalise: nn.Module) -> None:
+        """normalise: turns pixels in [0, 1] into the network's input."""
+        super().__init__()
+        self.recipe, self.normalise = recipe, normalise
 
     def weight_decay(self, progress: Progress) -> float:
         """The weight decay at this step, for parameters of two or more dimensions."""
-        ...
+        decay: float = self.recipe.weight_decay
+        return decay
 
     def before_update(self, progress: Progress) -> None:
         """Called between the backward pass and the optimiser's step."""
-        ...
 
     def after_update(self, progress: Progress) -> None:
         """Called after the optimiser's step."""
-        ...
 
     def backbone(self) -> nn.Module:
         """The network whose representation is studied."""
-        ...
+        raise NotImplementedError

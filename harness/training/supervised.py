@@ -6,19 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.artifacts.recipes import SupervisedRecipe
+from harness.params.recipes import SupervisedRecipe
 from harness.training.augment import reconstruction_view
-from harness.training.objective import Progress
+from harness.training.objective import Objective, Progress
 
 POSITIONS = "sincos"
 
 
-class Supervised(nn.Module):
+class Supervised(Objective):
     """Cross-entropy of a linear layer on the final CLS token, over crops and flips."""
 
     def __init__(self, vit: nn.Module, recipe: SupervisedRecipe, size: int, normalise: nn.Module) -> None:
-        super().__init__()
-        self.recipe, self.normalise = recipe, normalise
+        super().__init__(recipe, normalise)
         self.vit = vit
         self.head = nn.Linear(vit.embed_dim, recipe.classes)
         self.view = reconstruction_view(size, recipe.crop)
@@ -28,13 +27,6 @@ class Supervised(nn.Module):
             view = self.normalise(self.view(images))
         logits = self.head(self.vit.forward_features(view)[:, 0])
         return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
-
-    def weight_decay(self, progress: Progress) -> float:
-        return self.recipe.weight_decay
-
-    def before_update(self, progress: Progress) -> None: ...
-
-    def after_update(self, progress: Progress) -> None: ...
 
     def backbone(self) -> nn.Module:
         return self.vit

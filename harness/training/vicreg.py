@@ -10,19 +10,18 @@ from lightly.loss import VICRegLoss
 from lightly.models.modules.heads import VICRegProjectionHead
 from torch import Tensor, nn
 
-from harness.artifacts.recipes import VicregRecipe
+from harness.params.recipes import VicregRecipe
 from harness.training.augment import two_views
-from harness.training.objective import Progress
+from harness.training.objective import Objective, Progress
 
 POSITIONS = "sincos"
 
 
-class Vicreg(nn.Module):
+class Vicreg(Objective):
     """One network sees both views, and gradients go through both."""
 
     def __init__(self, network: nn.Module, recipe: VicregRecipe, size: int, normalise: nn.Module) -> None:
-        super().__init__()
-        self.recipe, self.normalise = recipe, normalise
+        super().__init__(recipe, normalise)
         self.network = network
         self.projector = VICRegProjectionHead(network.num_features, recipe.hidden, recipe.out)
         self.loss = VICRegLoss(recipe.invariance, recipe.variance, recipe.covariance)
@@ -34,13 +33,6 @@ class Vicreg(nn.Module):
         first, second = self.projector(self.network(both)).chunk(2)
         loss: Tensor = self.loss(first, second)
         return loss
-
-    def weight_decay(self, progress: Progress) -> float:
-        return self.recipe.weight_decay
-
-    def before_update(self, progress: Progress) -> None: ...
-
-    def after_update(self, progress: Progress) -> None: ...
 
     def backbone(self) -> nn.Module:
         return self.network

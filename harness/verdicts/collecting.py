@@ -13,6 +13,7 @@ import pytest
 
 from harness.artifacts.errors import HarnessError, InvalidInput
 from harness.evidence.claim import Inputs
+from harness.params.wording import nearest
 from harness.verdicts.session import INPUTS, SESSION, ClaimSession, claim_of, id_of, source_of
 
 if TYPE_CHECKING:
@@ -65,19 +66,27 @@ def margin(request: pytest.FixtureRequest) -> float:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse two claims of one id, and reversals of no claim, before anything is deselected."""
+    """Refuse two claims of one id, reversals of no claim and --claim of no claim, before anything is deselected.
+
+    -k selects a claim by its id too.
+    """
     claims = config.stash[SESSION]
     try:
         _check(session, claims, items)
+        selected = _selected(config.getoption("claim") or [], items)
     except (HarnessError, pytest.UsageError) as error:
         if not hasattr(config, "workerinput"):
             raise pytest.UsageError(str(error)) from error
         # A worker that raises is replaced by another that raises: the controller must say it.
         claims.problem = str(error)
         items.clear()
+        selected = items
     # With --model nothing but claims about it, without it all but those.
     judging = bool(config.getoption("model"))
-    stated_by = [(item, claim_of(getattr(item, "function", None))) for item in items]
+    stated_by = [(item, claim_of(getattr(item, "function", None))) for item in selected]
+    for item, stated in stated_by:
+        if stated is not None:
+            item.extra_keyword_matches.add(stated.id)
     items[:] = [item for item, stated in stated_by if (stated is not None and stated.about == "model") is judging]
 
 
@@ -135,6 +144,19 @@ def _check(session: pytest.Session, claims: ClaimSession, items: Sequence[pytest
     unknown = sorted({id for id, _ in claims.reversals} - {id for id, _ in places})
     if unknown and places and not session.testsfailed and _whole(config, path):
         raise pytest.UsageError(f"{path}: reversals of claims that do not exist: {', '.join(unknown)}")
+
+
+def _selected(ids: Sequence[str], items: Sequence[pytest.Item]) -> Sequence[pytest.Item]:
+    """The claims of these ids with their second measures; all items without ids. Raises UsageError for an id of no claim."""
+    if not ids:
+        return list(items)
+    stated_by = [(item, claim_of(getattr(item, "function", None))) for item in items]
+    claims = [(item, stated.id) for item, stated in stated_by if stated is not None]
+    known = {id for _, id in claims} | {id.partition("/")[0] for _, id in claims}
+    for id in ids:
+        if id not in known:
+            raise pytest.UsageError(f"--claim {id}: expected {nearest(id, known)}")
+    return [item for item, id in claims if id in ids or id.partition("/")[0] in ids]
 
 
 def _whole(config: pytest.Config, reversals: Path) -> bool:

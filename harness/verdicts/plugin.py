@@ -18,6 +18,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--source", action="append", metavar="NAME", help="published or a profile; repeatable (default: embedded)")
     group.addoption("--model", action="append", metavar="NAME", help="judge this model, and nothing else; repeatable")
     group.addoption(
+        "--claim", action="append", metavar="ID", help="decide this claim and its second measures alone; repeatable"
+    )
+    group.addoption(
         "--verdicts", metavar="FILE", help="write a record for each claim and source, as JSON, or as a table to FILE.csv"
     )
     group.addoption("--reversals", metavar="FILE", help="claims known not to hold (default: claims/reversals.toml)")

@@ -19,6 +19,9 @@ class Record:
     """What was decided of one claim from one source.
 
     estimate, interval, margin: in the unit of the estimate; n, unit: what was resampled; None where no number decided.
+    title: the statement in at most 40 characters. rank: main, detail, or second for a second measure of a claim. quantity:
+    what estimate, interval and margin are measured in. direction: the side of the margin on which the claim puts the estimate:
+    above, below, or within. doubt: of INCONCLUSIVE the cause in a few words.
     provisional: a verdict about methods from fewer than three pre-training runs. instrument: what the profile's measures
     can tell, for claims about methods. provenance: artifacts read, by path with
     their SHA-256, the number of pre-training replicates, and the models that have other than twelve blocks.
@@ -39,11 +42,30 @@ class Record:
     provisional: bool = False
     instrument: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
+    title: str = ""
+    rank: str = "detail"
+    quantity: str = ""
+    direction: str | None = None
+    doubt: str = ""
 
 
 _COLUMNS = (
-    *("id", "source", "state", "provisional", "estimate", "low", "high", "margin", "n", "unit"),
-    *("where", "statement", "reading", "reason"),
+    *(
+        "id",
+        "source",
+        "rank",
+        "state",
+        "provisional",
+        "estimate",
+        "low",
+        "high",
+        "direction",
+        "margin",
+        "quantity",
+        "n",
+        "unit",
+    ),
+    *("where", "title", "statement", "reading", "doubt", "reason"),
 )
 
 

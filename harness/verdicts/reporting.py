@@ -17,25 +17,15 @@ from harness.artifacts.errors import BadEnvironment, MissingArtifact
 from harness.evidence.claim import Claim, Inputs
 from harness.verdicts import show, table
 from harness.verdicts.deciding import decided, is_explained
-from harness.verdicts.session import INPUTS, SESSION, claim_of, id_of, record_of, source_of
+from harness.verdicts.session import INPUTS, SESSION, claim_of, id_of, rank_of, record_of, source_of
 
 if TYPE_CHECKING:
     from harness.evidence.decide import Decision
     from harness.verdicts.record import Record
 
-# What is skipped has categories of its own: pytest's summary of "skipped" gives all of them the first one's word.
-_LETTERS = {
-    "SUPPORTED": ("passed", "S"),
-    "REFUTED": ("failed", "R"),
-    "JE-LIKE": ("passed", "J"),
-    "REC-LIKE": ("passed", "E"),
-    "NEITHER": ("passed", "O"),
-    "INCONCLUSIVE": ("inconclusive", "I"),
-    "MISSING": ("missing", "M"),
-    "UNCALIBRATED": ("uncalibrated", "U"),
-    "NO_EVIDENCE": ("no_evidence", "N"),
-    "INVALID": ("error", "X"),
-}
+# What is skipped has categories of its own: pytest's summary of "skipped" gives all of them the first one's word. A refuted
+# claim and a broken artifact keep pytest's own, which are failures.
+_CATEGORIES = {"REFUTED": "failed", "INVALID": "error"}
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -83,8 +73,9 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, tuple
     if record is None:
         return None
     if hasattr(report, "wasxfail"):
-        return "xfailed", "V", ("REVERSED", show.YELLOW)
-    category, letter = _LETTERS[record.state]
+        return "refuted as recorded", "V", ("REFUTED as recorded", show.YELLOW)
+    category = _CATEGORIES.get(record.state, record.state.lower().replace("_", " "))
+    letter = show.LETTERS[record.state]
     if report.failed and category not in ("failed", "error"):
         return "failed", "F", (f"{record.state}, REVERSAL GONE", {"red": True})
     return category, letter, (record.state, show.colour(record.state))
@@ -140,6 +131,11 @@ def _record(stated: Claim, item: pytest.Item, decision: Decision) -> Record:
         margin=decision.margin,
         n=decision.n,
         unit=decision.unit,
+        title=stated.title,
+        rank=rank_of(stated),
+        quantity=stated.quantity,
+        direction=decision.direction,
+        doubt=decision.doubt,
         provisional=by_number and stated.about == "methods" and few and seen.source != "published",
         instrument=seen.instrument,
         provenance={"artifacts": dict(sorted(seen.artifacts.items())), "replicates": seen.runs}

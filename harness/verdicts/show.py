@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,18 @@ NUMBERS = ("SUPPORTED", "REFUTED", *KIN, "INCONCLUSIVE")
 STATES = (*NUMBERS, "MISSING", "UNCALIBRATED", "NO_EVIDENCE", "INVALID")
 # Fewer pre-training runs leave a verdict about methods provisional.
 RUNS = 3
+LETTERS = {
+    "SUPPORTED": "S",
+    "REFUTED": "R",
+    "JE-LIKE": "J",
+    "REC-LIKE": "E",
+    "NEITHER": "O",
+    "INCONCLUSIVE": "I",
+    "MISSING": "M",
+    "UNCALIBRATED": "U",
+    "NO_EVIDENCE": "N",
+    "INVALID": "X",
+}
 YELLOW = {"yellow": True}
 _COLOURS = {"SUPPORTED": {"green": True}, "REFUTED": {"red": True}, "INVALID": {"red": True}}
 
@@ -49,6 +62,51 @@ def text(record: Record) -> str:
     if record.provenance.get("replicates") is not None:
         lines.append(f"  pre-training replicates: {record.provenance['replicates']}")
     return "\n".join(lines)
+
+
+def numbers(record: Record, room: int | None = None) -> str:
+    """Estimate, interval, margin and what they are measured in: "0.58 [0.57, 0.59] > 0.6 CKA"; nothing where none decides.
+
+    room: characters; where there are fewer the quantity is left out.
+    """
+    if record.estimate is None:
+        return ""
+    low, high = record.interval or (record.estimate, record.estimate)
+    sign = {"above": ">", "below": "<", "within": "within +-"}.get(record.direction or "", "")
+    margin = "" if record.margin is None or not sign else f" {sign} {_short(record.margin)}".replace("+- ", "+-")
+    places = _places(low, high)
+    value, low_text, high_text = (f"{number:.{places}f}" for number in (record.estimate, low, high))
+    text = f"{value} [{low_text}, {high_text}]{margin}"
+    whole = f"{text} {record.quantity}".rstrip()
+    return whole if room is None or len(whole) <= room else text
+
+
+def where_to_look(record: Record) -> str:
+    """A few words on why no number decides."""
+    words = {
+        "MISSING": "not measured",
+        "UNCALIBRATED": "not calibrated",
+        "NO_EVIDENCE": "no numbers to read",
+        "INVALID": "a broken artifact",
+    }
+    return words.get(record.state, record.doubt)
+
+
+def letter(record: Record) -> str:
+    """A state's letter; V for REFUTED as a reversal records it."""
+    if record.state == "REFUTED" and "known since" in record.reason:
+        return "V"
+    return LETTERS[record.state]
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.1g}"
+
+
+def _places(low: float, high: float) -> int:
+    """Decimals at which half of the interval has two digits."""
+    half = (high - low) / 2
+    return 3 if half <= 0 else min(6, max(0, 1 - math.floor(math.log10(half))))
 
 
 def row(record: Record) -> tuple[str, ...]:

@@ -13,37 +13,35 @@ from harness.verdicts import show
 if TYPE_CHECKING:
     from harness.verdicts.record import Record
 
-HEAD = ("verdict", "claim", "estimate", "95 % interval", "margin", "n", "source", "statement")
-# Characters of a statement that are worth showing, and for which n gives way.
-LEAST, ENOUGH = 20, 40
+# Characters of a title that are worth showing beside its numbers.
+ENOUGH = 24
 _RANGE = re.compile(r"(\S+) range(?: over (blocks \S+))? (\S+ \[.*?\])")
 _PART = re.compile(r"(Fig\.|Table) ([A-Z]?)(\d+)")
+# What the main findings are counted as.
+_HELD = {"SUPPORTED": "hold", "REFUTED": "do not hold", "INCONCLUSIVE": "are inconclusive"}
+LEGEND = (
+    "S supported, R refuted, V refuted as recorded in reversals.toml, I inconclusive, U uncalibrated, M missing, N no evidence"
+)
+
+LEGEND_OF_MODELS = "J like joint embeddings, E like reconstructions, O like neither, I inconclusive, U uncalibrated, M missing"
 
 
 def write(terminal: Any, records: Sequence[Record], width: int, *, whole: bool = False) -> None:
-    """Write the verdicts, and why claims have none, to pytest's terminal reporter, in lines of at most `width` characters.
+    """Write the verdicts to pytest's terminal reporter, in lines of at most `width` characters: a line for each claim, then
+    why claims have none, and the main findings and the counts last, where they stay on the screen.
 
-    whole: statements and reasons in full. Else statements are cut, and of what an instrument shows the last sentence stays.
+    whole: statements and reasons in full, and a line for every second measure.
     """
     terminal.section("verdicts")
-    for source, name, told in ranges(records):
-        _wrapped(terminal, f"instrument ({source}): {name} range {told}", width)
-    shown = sorted((record for record in records if record.state != "MISSING"), key=order)
-    if shown:
-        _rows(terminal, shown, width, whole)
+    judged = any(record.state in show.KIN for record in records)
+    _wrapped(terminal, LEGEND_OF_MODELS if judged else LEGEND, width)
+    if whole:
+        for source, name, values in ranges(records):
+            _wrapped(terminal, f"instrument ({source}): {name} range {values}", width)
+    for source, of_source in groupby(sorted(records, key=lambda r: r.source), lambda r: r.source):
+        _source_table(terminal, source, list(of_source), width, whole)
     if any(record.provisional for record in records):
         _wrapped(terminal, f"* provisional: about methods, from fewer than {show.RUNS} pre-training runs of each", width)
-    counts = {state: sum(record.state == state for record in records) for state in show.STATES}
-    _wrapped(terminal, ", ".join(f"{count} {state}" for state, count in counts.items() if count), width)
-    alike: dict[tuple[str, str, str], list[str]] = {}
-    for record in records:
-        if record.state not in show.NUMBERS:
-            reason = "; ".join(line.strip() for line in record.reason.splitlines() if line.strip())
-            if record.state == "UNCALIBRATED" and not whole:
-                reason = reason.rpartition("; ")[2]
-            alike.setdefault((record.state, record.source, reason), []).append(record.id)
-    for (state, source, reason), ids in alike.items():
-        _wrapped(terminal, f"{state} {', '.join(ids)} ({source}): {reason}", width)
     if show.nothing_measured(records):
         _wrapped(terminal, "nothing could be decided: run dvc repro, then pytest claims", width)
 
@@ -60,43 +58,94 @@ def ranges(records: Sequence[Record]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _rows(terminal: Any, records: Sequence[Record], width: int, whole: bool) -> None:
-    rows = [show.row(record) for record in records]
-    sources = len({record.source for record in records})
-    wide = {name: max(len(row[i]) for row in [HEAD, *rows]) for i, name in enumerate(HEAD[:-1])}
-    kept = [name for name in wide if name != "source" or sources > 1]
-    if width - _taken(kept, wide) < ENOUGH:
-        kept.remove("n")
-    room = 0 if whole else width - _taken(kept, wide)
-    terminal.write_line(_line([*(name.ljust(wide[name]) for name in kept), "statement" if room >= LEAST else ""]))
-    above = ""
-    for title, group in groupby(zip(records, rows, strict=True), lambda pair: heading(pair[0].where)):
-        terminal.write_line(title[:width], bold=True)
-        for record, row in group:
-            cells = dict(zip(HEAD, row, strict=True))
-            base, _, second = record.id.partition("/")
-            if second and base == above:
-                cells |= {"claim": f"  /{second}", "statement": ""}
-            terminal.write(cells["verdict"].ljust(wide["verdict"]), **show.colour(record.state))
-            statement = textwrap.shorten(cells["statement"], room, placeholder="...") if room >= LEAST else ""
-            terminal.write_line("  " + _line([*(cells[name].ljust(wide[name]) for name in kept[1:]), statement]))
-            if whole and cells["statement"]:
-                _wrapped(terminal, "  " + cells["statement"], width)
-            above = base
+def _source_table(terminal: Any, source: str, records: Sequence[Record], width: int, whole: bool) -> None:
+    by_number = sorted((record for record in records if record.state in show.NUMBERS), key=order)
+    second = [record for record in by_number if record.rank == "second" and not whole]
+    above = {record.id: record for record in by_number if record.rank != "second"}
+    folded = [record for record in second if record.id.partition("/")[0] in above]
+    rows = [record for record in by_number if record not in folded]
+    if rows:
+        terminal.write_line(f"{source}: every claim that a number decides"[:width], bold=True)
+        wide = max(len(record.id) for record in rows)
+        for title, group in groupby(rows, lambda record: heading(record.where)):
+            terminal.write_line(title[:width], bold=True)
+            for record in group:
+                others = [one for one in folded if one.id.partition("/")[0] == record.id]
+                _row(terminal, record, others, wide, width, whole)
+    for reason, ids in _without_number(records, whole).items():
+        _wrapped(terminal, f"{reason[0]} ({len(ids)}): {reason[1]}: {_listed(ids, whole)}", width)
+    main = sorted((record for record in records if record.rank == "main"), key=order)
+    if len(main) > 1:
+        _main_findings(terminal, source, main, width)
+    elif main:
+        _wrapped(terminal, f"{main[0].state} {main[0].id}: {main[0].reason}", width, bold=True)
+    counts = {state: sum(record.state == state for record in records) for state in show.STATES}
+    counted = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    _wrapped(terminal, f"{source}: {len(records)} claims: {counted}", width)
 
 
-def _taken(names: Sequence[str], wide: dict[str, int]) -> int:
-    """What these columns take, and the two blanks behind each."""
-    return sum(wide[name] + 2 for name in names)
+def _row(terminal: Any, record: Record, others: Sequence[Record], wide: int, width: int, whole: bool) -> None:
+    """State, id, numbers, doubt or the verdicts of the second measures, and the title where there is room."""
+    numbers = show.numbers(record)
+    parts = [record.doubt] if record.doubt else []
+    if others:
+        agree = sum(one.state == record.state for one in others)
+        parts.append(f"{agree}/{len(others)} other measures agree")
+    line = f"{record.id.ljust(wide)}  {numbers}".rstrip()
+    room = width - 3
+    for part in parts:
+        if len(line) + 2 + len(part) <= room:
+            line += f"  {part}"
+    if record.title and len(line) + 2 + min(len(record.title), ENOUGH) <= room:
+        line = f"{line}  {textwrap.shorten(record.title, room - len(line) - 2, placeholder='...')}"
+    _marked(terminal, record, line[:room])
+    if whole:
+        for text in (record.statement, record.reason):
+            _wrapped(terminal, f"   {text}", width)
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "  ".join(cells).rstrip()
+def _without_number(records: Sequence[Record], whole: bool) -> dict[tuple[str, str], list[str]]:
+    """The ids of claims that no number decides, by state and reason."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for record in sorted(records, key=order):
+        if record.state not in show.NUMBERS:
+            reason = show.where_to_look(record)
+            if whole or record.state == "INVALID":
+                reason = "; ".join(line.strip() for line in record.reason.splitlines() if line.strip())
+            found.setdefault((record.state, reason), []).append(record.id)
+    return found
 
 
-def _wrapped(terminal: Any, text: str, width: int) -> None:
-    for line in textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False):
-        terminal.write_line(line)
+def _listed(ids: Sequence[str], whole: bool) -> str:
+    few = 6
+    more = f" and {len(ids) - few} more (-v lists them)" if len(ids) > few and not whole else ""
+    return ", ".join(ids if whole else ids[:few]) + more
+
+
+def _main_findings(terminal: Any, source: str, records: Sequence[Record], width: int) -> None:
+    """The paper's main findings, one line each, and how many of them hold."""
+    counts = {words: sum(record.state == state for record in records) for state, words in _HELD.items()}
+    undecided = len(records) - sum(counts.values())
+    counted = ", ".join(f"{count} {words}" for words, count in counts.items())
+    text = f"{source}: of the paper's {len(records)} main findings {counted}, {undecided} have no number"
+    terminal.write_line("")
+    _wrapped(terminal, text, width, bold=True)
+    wide = max(len(record.title) for record in records)
+    for record in records:
+        why = show.numbers(record, width - 5 - wide) or show.where_to_look(record)
+        _marked(terminal, record, f"{record.title.ljust(wide)}  {why}"[: width - 3])
+
+
+def _marked(terminal: Any, record: Record, text: str) -> None:
+    """The letter of a record's state, an asterisk where it is provisional, and a text."""
+    terminal.write(f"{show.letter(record)}{'*' if record.provisional else ' '} ", **show.colour(record.state))
+    terminal.write_line(text.rstrip())
+
+
+def _wrapped(terminal: Any, text: str, width: int, **markup: bool) -> None:
+    indent = " " * (len(text) - len(text.lstrip()))
+    for line in textwrap.wrap(text, width, subsequent_indent=indent + "  ", break_on_hyphens=False):
+        terminal.write_line(line, **markup)
 
 
 def _section(where: str) -> str:

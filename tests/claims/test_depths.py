@@ -11,16 +11,17 @@ import yaml
 from test_planted import ACCURACY, PLANTED, TESTS
 from worlds import World
 
-from harness.artifacts import params as parameters
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import MissingArtifact
-from harness.artifacts.params import FINETUNED, start_of
 from harness.evidence.claim import Inputs
 from harness.evidence.decide import State
 from harness.evidence.estimate import Estimate
 from harness.evidence.resampling import BLOCKS
 from harness.models import checkpoint
 from harness.models.build import build
+from harness.params.load import load_params
+from harness.params.models import FINETUNED, start_of
+from harness.params.params import Params
 from harness.readings.readings import Readings
 from harness.stages import compare, extract, knn, weights
 from harness.stages.place import Place
@@ -31,7 +32,7 @@ TUNED = ("moco_v3", "dino", "mae", "msn")
 IDS = [id for id in PLANTED if not id.startswith(ACCURACY) or id.startswith("knn-")]
 
 
-def measure(folder: Path) -> parameters.Params:
+def measure(folder: Path) -> Params:
     """A profile of untrained networks with these depths, measured."""
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     profile = raw["profiles"]["embedded"]
@@ -69,7 +70,7 @@ def measure(folder: Path) -> parameters.Params:
     }
     file = folder / "params.yaml"
     file.write_text(yaml.safe_dump({"models": models, "profiles": {"embedded": profile}, "profile": profile}))
-    place = Place(parameters.load(file), "embedded")
+    place = Place(load_params(file), "embedded")
     for name in models:
         weights.run(place, name)
     for seed, name in enumerate(TUNED):
@@ -86,7 +87,7 @@ def measure(folder: Path) -> parameters.Params:
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[parameters.Params, Path]:
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Params, Path]:
     """The parameters and the folder of the measured project."""
     folder = tmp_path_factory.mktemp("depths")
     with pytest.MonkeyPatch.context() as patch:
@@ -95,7 +96,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[parameters.Param
 
 
 @pytest.fixture
-def readings(measured: tuple[parameters.Params, Path]) -> Readings:
+def readings(measured: tuple[Params, Path]) -> Readings:
     """What the artifacts of the measured project say."""
     params, folder = measured
     return Readings(params, Inputs("embedded"), folder)

@@ -12,13 +12,13 @@ import pytest
 import worlds
 import yaml
 
-from harness.artifacts import params as parameters
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.provenance import Provenance
 from harness.artifacts.tables import CKA, FINAL, KNN, PATH, PROBE, SIMILARITY, SWEEP, TOKENS, TYPES, pack
 from harness.evidence.claim import Inputs
 from harness.evidence.resampling import BLOCKS, DRAWS
+from harness.params.load import check_params, load_params
 from harness.readings.files import read_table
 from harness.readings.pair import Pair
 from harness.readings.readings import Readings
@@ -38,7 +38,7 @@ def fixtures(tmp_path, monkeypatch):
 
 @pytest.fixture
 def params():
-    return parameters.load(PROJECT / "params.yaml")
+    return load_params(PROJECT / "params.yaml")
 
 
 def given(fixture):
@@ -275,7 +275,7 @@ def test_embeddings_are_held_against_others_by_what_is_handed_on(tmp_path):
     raw = yaml.safe_load((PROJECT / "params.yaml").read_text())
     raw["models"]["mine"] = {"architecture": None, "weights": {"embedded": {"features": "mine.npz", "sha256": "a" * 64}}}
     raw["profiles"]["embedded"]["models"].append("mine")
-    params, inputs = parameters.check(raw, "params.yaml"), Inputs("embedded")
+    params, inputs = check_params(raw, "params.yaml"), Inputs("embedded")
     own = np.random.default_rng(0).uniform(1, 2, size=16)
     sha = write(
         tmp_path,

@@ -18,12 +18,13 @@ import yaml
 from test_planted import ACCURACY, PLANTED, TESTS
 from worlds import FURTHER, RUNS, SUPERVISED, UNTRAINED, World
 
-from harness.artifacts import params, store
+from harness.artifacts import store
 from harness.artifacts.closure import ROOT
-from harness.artifacts.params import FINETUNED
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import BANK
 from harness.evidence.decide import State
+from harness.params.load import load_params
+from harness.params.models import FINETUNED
 from harness.readings.accuracy import Accuracy
 from harness.readings.neighbourhoods import Neighbourhoods
 from harness.readings.pair import Pair
@@ -118,7 +119,7 @@ def pool_of(folder: Path, count: int, world: dict[str, Any]) -> Pool:
         "finetuned": [],
     }
     file.write_text(yaml.safe_dump({"models": models, "profiles": {"null": profile}, "profile": profile}))
-    place = Place(params.load(file), "null")
+    place = Place(load_params(file), "null")
     for name in models:
         weights.run(place, name)
         extract.run(place, name)

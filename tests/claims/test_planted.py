@@ -13,9 +13,9 @@ import pytest
 import worlds
 from worlds import JE, REC, World, judge, pair
 
-from harness.artifacts.params import FINETUNED, start_of
 from harness.artifacts.tables import TYPES
 from harness.evidence.decide import State
+from harness.params.models import FINETUNED, start_of
 from harness.readings.agreement import Agreement, MeasuredAnswers
 from harness.readings.finetune_path import FinetunePath
 from harness.readings.neighbourhoods import Neighbourhoods

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from harness.artifacts import params as parameters
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.evidence.claim import Inputs
 from harness.evidence.decide import Decision, State, all_of
+from harness.params.load import load_params
 from harness.readings.agreement import PrintedAnswers
 from harness.readings.probes import PrintedProbes
 from harness.readings.published import Number, Published, load
@@ -209,7 +209,7 @@ def given(fixture: Any) -> Callable[..., Any]:
 
 @pytest.mark.parametrize(("module", "name"), FIXTURES.items())
 def test_a_profile_has_not_measured_what_the_paper_prints(module: str, name: str) -> None:
-    params = parameters.load(PROJECT / "params.yaml")
+    params = load_params(PROJECT / "params.yaml")
     fixture = given(getattr(importlib.import_module(module), name))
 
     def ask(source: str) -> tuple[Published, Inputs]:

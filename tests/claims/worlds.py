@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.artifacts.params import FINETUNED, start_of
 from harness.artifacts.tables import TYPES
 from harness.evidence.claim import Inputs
 from harness.evidence.decide import Decision, all_of
 from harness.evidence.instrument import Instrument
 from harness.evidence.panel import Panel
 from harness.evidence.resampling import BLOCKS, HI
+from harness.params.models import FINETUNED, start_of
 from harness.readings.accuracy import Accuracy
 from harness.readings.agreement import Agreement, Agreements, Answers, MeasuredAnswers
 from harness.readings.finetune_path import FinetunePath

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.artifacts.params import ReaderData
+from harness.params.images import ReaderData
 
 
 def reader(root: Path, **options: Any) -> ReaderData:

@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from harness.artifacts import params
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput, MissingArtifact
-from harness.artifacts.params import ReaderData, ScenesData
 from harness.data import images, scenes, sprites
+from harness.params.images import ReaderData, ScenesData
+from harness.params.load import load_params
 from tests.data.conftest import reader
 
 CLASSES = ("ant", "bee", "cow")
@@ -22,7 +22,7 @@ CLASSES = ("ant", "bee", "cow")
 
 @pytest.fixture(scope="module")
 def world() -> ScenesData:
-    data = params.load(ROOT / "params.yaml").of("embedded").data
+    data = load_params(ROOT / "params.yaml").of("embedded").data
     assert isinstance(data, ScenesData)
     return data
 

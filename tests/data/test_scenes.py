@@ -10,16 +10,16 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from harness.artifacts import params
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput, MissingArtifact
-from harness.artifacts.params import Architecture
 from harness.data import draws, scenes, sprites
 from harness.maths import hsic
 from harness.maths.cka import cross_hsic, minibatch_cka, self_hsic
 from harness.maths.neighbours import classify
 from harness.models.build import build, normaliser
 from harness.models.layers import named_layers, tapped
+from harness.params.load import load_params
+from harness.params.profile import Architecture
 
 TRAIN_DIGEST = "8d62c8f99c8f36feb9e46c4dab95b83bd3e05b996db9cea9650158ea21d2a4c0"
 CROWD_DIGEST = "6662a2fe6761135c17b40ccca33b959bac5af70529479549b56e90432c5b0255"
@@ -71,7 +71,7 @@ def test_class_cannot_be_read_from_the_factors(train, validation):
 
 def load_embedded(**changes) -> dict[str, scenes.Scenes]:
     """The world that the embedded profile measures, as many scenes of it as its k-NN has; changes: to its parameters."""
-    profile = params.load(ROOT / "params.yaml").of("embedded")
+    profile = load_params(ROOT / "params.yaml").of("embedded")
     sizes = {"train": profile.extract.bank, "validation": profile.extract.queries}
     world = profile.data.world.model_copy(update=changes)
     return {
@@ -135,7 +135,7 @@ def untrained_cka(world: scenes.Scenes, network: Architecture) -> dict[int, floa
 
 def test_similarity_measures_can_tell_on_the_embedded_profile(embedded):
     """What blinds them is one factor that most of the pixels' variance lies on: any network passes it on."""
-    network = params.load(ROOT / "params.yaml").of("embedded").architectures["vit"]
+    network = load_params(ROOT / "params.yaml").of("embedded").architectures["vit"]
     assert first_component(embedded["train"]) < 0.3
     assert untrained_cka(embedded["validation"], network)[11] < 0.7
     negatives = load_embedded(negatives=True, background=(30.0, 45.0), contrast=(90.0, 200.0))

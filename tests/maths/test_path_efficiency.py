@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from harness.artifacts.errors import InvalidInput
-from harness.maths.path_efficiency import Steps, Way, group
+from harness.maths.path_efficiency import ParameterPath, Steps, group
 
 NAME = "blocks.0.attn.qkv.weight"
 
 
-def way(points: Sequence[Sequence[float]] | Tensor) -> Way:
+def way(points: Sequence[Sequence[float]] | Tensor) -> ParameterPath:
     """The way through these points of one parameter."""
     first, *others = (torch.as_tensor(point, dtype=torch.float64) for point in points)
     steps = Steps({NAME: first})
     for point in others:
         steps.add({NAME: point})
-    return steps.ways()[0, "attention"]
+    return steps.paths()[0, "attention"]
 
 
 def test_a_straight_way_has_efficiency_one_whatever_its_steps() -> None:
@@ -66,7 +66,7 @@ def test_parameters_are_taken_together_by_block_and_kind() -> None:
     proj, fc = "blocks.0.attn.proj.bias", "blocks.1.mlp.fc1.bias"
     steps = Steps({NAME: torch.zeros(2), proj: torch.ones(1), fc: torch.ones(1)})
     steps.add({NAME: torch.tensor([3.0, 0.0]), proj: torch.tensor([5.0]), fc: torch.zeros(1)})
-    found = steps.ways()
+    found = steps.paths()
     assert found[0, "attention"].net == pytest.approx(5.0)
     assert found[1, "fc"].net == pytest.approx(1.0)
 
@@ -82,12 +82,12 @@ def test_snapshots_that_change_in_place_are_kept_as_they_were() -> None:
     for _ in range(3):
         network[NAME] += 1.0
         steps.add(network)
-    assert steps.ways()[0, "attention"].net == pytest.approx(3 * math.sqrt(2))
+    assert steps.paths()[0, "attention"].net == pytest.approx(3 * math.sqrt(2))
 
 
 def test_what_is_no_way_is_refused() -> None:
     with pytest.raises(InvalidInput, match="at least 2"):
-        Steps({NAME: torch.zeros(2)}).ways()
+        Steps({NAME: torch.zeros(2)}).paths()
     with pytest.raises(InvalidInput, match="attention of block 0"):
         way([[1.0], [1.0]])
     steps = Steps({NAME: torch.zeros(2)})

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.artifacts import params
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.params import Released
 from harness.models.build import build, normalisation, normaliser
+from harness.params.load import load_params
+from harness.params.models import Released
 
 NAME = "vit_tiny_patch16_224"
 OPTIONS: dict[str, Any] = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 3, "num_heads": 2}
@@ -144,7 +144,7 @@ def test_an_option_that_does_not_fit_is_refused_by_its_name(options: dict[str, A
 
 
 def test_weights_of_timm_are_normalised_as_they_were_trained_and_others_as_the_data_says() -> None:
-    data = params.load(ROOT / "params.yaml").of("laptop").data
+    data = load_params(ROOT / "params.yaml").of("laptop").data
 
     def of(**weights: str) -> object:
         return normalisation(Released.model_validate(weights), data)

@@ -13,7 +13,7 @@ import torch
 from harness.artifacts.errors import InvalidInput
 from harness.data.images import Images
 from harness.models.build import normaliser
-from harness.models.represent import Seen, represent
+from harness.models.represent import Representation, represent
 
 # How a network is made small; the first that it takes.
 SMALL: list[dict[str, Any]] = [
@@ -75,7 +75,7 @@ def network(name: str) -> torch.nn.Module:
     raise AssertionError(f"{name} was not built")
 
 
-def measured(of: torch.nn.Module) -> tuple[Seen, torch.Tensor]:
+def measured(of: torch.nn.Module) -> tuple[Representation, torch.Tensor]:
     """What is read of four images, and what timm hands to a head."""
     size = int((getattr(getattr(of, "patch_embed", None), "img_size", None) or (64,))[0])
     pixels = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), np.uint8)

@@ -19,12 +19,13 @@ import torch
 import yaml
 
 from harness.__main__ import main
-from harness.artifacts import params
 from harness.artifacts.errors import BadEnvironment, InvalidInput, MissingArtifact
-from harness.artifacts.params import Released
 from harness.models import lock, released
 from harness.models.build import build
 from harness.models.fetch import fetch, fetch_all
+from harness.params.load import check_params
+from harness.params.models import Released
+from harness.params.params import Params
 from tests.stages.conftest import TINY
 
 CONTENT = bytes(range(256)) * 40_000
@@ -311,10 +312,10 @@ def packed(folder: str, link: str = "") -> bytes:
     return out.getvalue()
 
 
-def with_images(server: Server) -> params.Params:
+def with_images(server: Server) -> Params:
     data = {"kind": "reader", "reader": "", "root": "data/photos", "url": server.url, "size": 16, "resize": 16}
     profile = TINY["profiles"]["tiny"] | {"data": data}
-    return params.check(TINY | {"profiles": {"tiny": profile}, "profile": profile}, "params.yaml")
+    return check_params(TINY | {"profiles": {"tiny": profile}, "profile": profile}, "params.yaml")
 
 
 def test_images_are_fetched_and_unpacked_once(server: Server) -> None:
@@ -366,10 +367,10 @@ def raw(**weights: dict[str, str]) -> dict[str, object]:
 )
 def test_addresses_that_cannot_be_right_are_refused(one: dict[str, str], two: dict[str, str], seen: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        params.check(raw(one=one, two=two), "params.yaml")
+        check_params(raw(one=one, two=two), "params.yaml")
     assert caught.value.seen == seen
 
 
 def test_two_models_may_share_an_address() -> None:
-    known = params.check(raw(one={"url": "http://a/b"}, two={"url": "http://a/b"}), "params.yaml")
+    known = check_params(raw(one={"url": "http://a/b"}, two={"url": "http://a/b"}), "params.yaml")
     assert {known.weights(name, "tiny").path for name in ("one", "two")} == {Path("weights/b")}  # type: ignore[union-attr]

@@ -19,11 +19,11 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from harness.artifacts import params
 from harness.artifacts.errors import InvalidInput, MissingArtifact
-from harness.artifacts.params import Released
 from harness.models import released
 from harness.models.build import build
+from harness.params.load import tuples
+from harness.params.models import Released
 
 LAYOUTS = ("plain", "mae", "moco_v3", "dino", "msn")
 Tensors = dict[str, Tensor]
@@ -349,7 +349,7 @@ def test_a_wrapped_backbone_is_refused_with_every_place_where_it_lies_and_loaded
     assert message.count(" fits ") == len(ways)
     assert ("choose one of these networks" in message) == (len(ways) > 1)
     for way, source in zip(ways, (SOURCE, OTHER), strict=False):
-        told = described(path, "plain").model_dump() | params._tuples(yaml.safe_load(f"{{{way}}}"))
+        told = described(path, "plain").model_dump() | tuples(yaml.safe_load(f"{{{way}}}"))
         target = network(3)
         released.load(Released.model_validate(told), target)
         assert all(torch.equal(tensor, source[name]) for name, tensor in target.state_dict().items())

@@ -18,7 +18,7 @@ from harness.data.images import Images
 from harness.maths.hsic import centred_gram
 from harness.models.build import build, normaliser
 from harness.models.layers import named_layers, tapped
-from harness.models.represent import Seen, represent
+from harness.models.represent import Representation, represent
 
 DEPTH, WIDTH, MINIBATCH, COUNT = 3, 16, 8, 32
 OPTIONS = {"img_size": 16, "patch_size": 4, "embed_dim": WIDTH, "depth": DEPTH, "num_heads": 2, "dynamic_img_size": True}
@@ -39,7 +39,7 @@ def images(count: int = COUNT, size: int = 16) -> Images:
     return Images(np.zeros(count, np.int64), 2, lambda index: pixels[index])
 
 
-def joined(parts: list[Seen], name: str) -> np.ndarray:
+def joined(parts: list[Representation], name: str) -> np.ndarray:
     return np.concatenate([getattr(part, name) for part in parts])
 
 

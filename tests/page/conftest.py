@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from harness.artifacts import params
 from harness.artifacts.closure import ROOT
 from harness.page.page import page
+from harness.params.load import load_params
 from harness.stages.place import Place
 
 
 @pytest.fixture(scope="session")
 def place() -> Place:
-    return Place(params.load(ROOT / "params.yaml"), "embedded")
+    return Place(load_params(ROOT / "params.yaml"), "embedded")
 
 
 @pytest.fixture(scope="session")

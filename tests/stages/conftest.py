@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.artifacts import params
+from harness.params.load import load_params
 from harness.stages.place import Place
 
 TINY: dict[str, Any] = {
@@ -95,4 +95,4 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """The tiny profile in an empty working folder."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump(TINY))
-    return Place(params.load(Path("params.yaml")), "tiny")
+    return Place(load_params(Path("params.yaml")), "tiny")

@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from harness.__main__ import main
-from harness.artifacts import params, store
+from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.layout import Layout
 from harness.artifacts.tables import BANK, CKA, KNN, PROBE, SIMILARITY, TYPES, unpack
+from harness.params.load import load_params
 from harness.readings.accuracy import Accuracy
 from harness.readings.pair import Pair
 from harness.stages.place import Place
@@ -46,7 +47,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
             assert main([stage, "--model", model]) == 0
     for stage in ("pixels", "sweep", "report", "cost"):
         assert main([stage]) == 0
-    return Place(params.load(Path("params.yaml")), "tiny")
+    return Place(load_params(Path("params.yaml")), "tiny")
 
 
 def test_it_is_measured_by_what_it_has(place: Place) -> None:

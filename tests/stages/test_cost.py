@@ -10,10 +10,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.__main__ import main
-from harness.artifacts import params
 from harness.artifacts.closure import ROOT
 from harness.artifacts.layout import Layout
 from harness.artifacts.tables import TOKENS
+from harness.params.load import load_params
 from harness.stages import cost, extract, knn, probe, sweep, weights
 from harness.stages.place import Place
 from harness.training import probes as training
@@ -55,7 +55,7 @@ def test_the_disk_that_it_says_is_what_a_bank_takes(tiny: Place) -> None:
 
 
 def test_the_paper_profile_is_counted(tiny: Place) -> None:
-    paper = params.load(ROOT / "params.yaml").of("paper")
+    paper = load_params(ROOT / "params.yaml").of("paper")
     each = cost.forwards(paper)
     assert each.bank == 1_281_167 + 50_000
     # 26 features of 768 half floats an image, twice: CLS and GAP after twelve blocks and the final norm.

@@ -13,10 +13,11 @@ import yaml
 from dvc.utils.hydra import apply_overrides
 
 from harness.__main__ import STAGES
-from harness.artifacts import params
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.params import FINETUNED, Params, start_of
+from harness.params.load import load_params
+from harness.params.models import FINETUNED, start_of
+from harness.params.params import Params
 from harness.stages import check
 
 DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -108,7 +109,7 @@ def overridden(tmp_path: Path) -> Callable[..., Params]:
         apply_overrides(str(path), list(settings))
         comments = [[line.strip() for line in text.splitlines() if line.strip().startswith("#")] for text in texts(path)]
         assert comments[0] == comments[1]
-        return params.load(path)
+        return load_params(path)
 
     return override
 
@@ -118,14 +119,14 @@ def texts(path: Path) -> tuple[str, str]:
 
 
 def test_an_experiment_changes_a_number_of_the_profile(overridden: Callable[..., Params]) -> None:
-    known, before = overridden("profiles.embedded.knn.k=10"), params.load(ROOT / "params.yaml")
+    known, before = overridden("profiles.embedded.knn.k=10"), load_params(ROOT / "params.yaml")
     assert (known.profile, known.of("embedded").knn.k, before.of("embedded").knn.k) == ("embedded", 10, 20)
     assert known.of("embedded").model_dump(exclude={"knn"}) == before.of("embedded").model_dump(exclude={"knn"})
     assert known.models == before.models
 
 
 def test_an_experiment_changes_the_recipe_of_all_runs_of_a_model_at_once(overridden: Callable[..., Params]) -> None:
-    known, before = overridden("models.moco_v3.weights.embedded.epochs=41"), params.load(ROOT / "params.yaml")
+    known, before = overridden("models.moco_v3.weights.embedded.epochs=41"), load_params(ROOT / "params.yaml")
     changed = [name for name in known.models if known.models[name] != before.models[name]]
     assert changed == ["moco_v3", "moco_v3_1", "moco_v3_2"]
     recipes = [known.weights(name, "embedded") for name in changed]

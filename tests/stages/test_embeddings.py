@@ -15,12 +15,13 @@ import yaml
 from numpy.typing import NDArray
 
 from harness.__main__ import main
-from harness.artifacts import params, store
+from harness.artifacts import store
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.layout import Layout
 from harness.artifacts.tables import BANK, CKA, CURVE, FINAL, KNN, PROBE, SIMILARITY, unpack
 from harness.data import images
+from harness.params.load import load_params
 from harness.readings.accuracy import Accuracy
 from harness.readings.final import Final
 from harness.readings.probes import ProbeAccuracy
@@ -40,7 +41,7 @@ def said(features: str = FILE, sha: str = "0" * 64, **more: Any) -> Place:
     raw["models"].pop("taught")
     raw["profile"] = raw["profiles"]["tiny"]
     Path("params.yaml").write_text(yaml.safe_dump(raw))
-    return Place(params.load(Path("params.yaml")), "tiny")
+    return Place(load_params(Path("params.yaml")), "tiny")
 
 
 def put(file: File) -> Place:

@@ -13,13 +13,14 @@ import torch
 import torch.nn.functional as F
 import yaml
 
-from harness.artifacts import params, store
+from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.layout import Layout
 from harness.artifacts.tables import BANK, DRIFT, LINE, TRACE, unpack
 from harness.data import images
 from harness.models import checkpoint
 from harness.models.build import build, normaliser
+from harness.params.load import load_params
 from harness.readings.final import Final
 from harness.stages import drift, extract, finetune, line, weights
 from harness.stages.place import Place
@@ -138,7 +139,7 @@ def test_ends_and_heads_of_other_runs_are_refused(tuned: Place) -> None:
     raw = copy.deepcopy(TINY)
     raw["models"]["one"]["weights"]["tiny"]["seed"] = 5
     Path("params.yaml").write_text(yaml.safe_dump(raw))
-    other = Place(params.load(Path("params.yaml")), "tiny")
+    other = Place(load_params(Path("params.yaml")), "tiny")
     weights.run(other, "one")
     with pytest.raises(InvalidInput, match=r"(?s)checkpoints/one_ft.*its start.*expected: the one that one is now"):
         line.run(other, "one")
@@ -155,7 +156,7 @@ def test_a_network_that_hands_on_no_cls_token_is_not_fine_tuned(tiny: Place, arc
     raw = copy.deepcopy(TINY)
     raw["profiles"]["tiny"]["architectures"]["vit"]["options"] |= architecture
     Path("params.yaml").write_text(yaml.safe_dump(raw))
-    place = Place(params.load(Path("params.yaml")), "tiny")
+    place = Place(load_params(Path("params.yaml")), "tiny")
     with pytest.raises(InvalidInput, match=f"(?s)finetuned: one.*{re.escape(said)}.*hands on its CLS token"):
         finetune.run(place, "one")
 

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.artifacts import closure, params
+from harness.artifacts import closure
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput
+from harness.params.load import load_params
+from harness.params.params import Params
 from harness.stages import check
 from harness.stages.place import Place
 
@@ -29,8 +31,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @cache
-def parsed(_: str) -> params.Params:
-    return params.load(Path("params.yaml"))
+def parsed(_: str) -> Params:
+    return load_params(Path("params.yaml"))
 
 
 def fingerprints() -> dict[str, str]:

@@ -19,12 +19,13 @@ from PIL import Image
 from torch import nn
 
 from harness.__main__ import main
-from harness.artifacts import params, store
+from harness.artifacts import store
 from harness.artifacts.closure import ROOT
 from harness.artifacts.layout import Layout
 from harness.artifacts.tables import AGREE, BANK, CKA, KNN, PROBE, TYPES, unpack
 from harness.data import images
 from harness.models.build import build, normaliser
+from harness.params.load import load_params
 from harness.stages.place import Place
 from tests.models.test_released import content
 
@@ -123,7 +124,7 @@ def test_released_weights_are_fetched_measured_and_reported(
     monkeypatch.chdir(tmp_path / "project")
     monkeypatch.delenv("http_proxy", raising=False)
     Path("params.yaml").write_text(yaml.safe_dump(small(address)))
-    known = params.load(Path("params.yaml"))
+    known = load_params(Path("params.yaml"))
     place = Place(known, "laptop")
     run("fetch")
     run("cost")

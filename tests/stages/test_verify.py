@@ -13,10 +13,11 @@ import pytest
 import yaml
 
 from harness.__main__ import main
-from harness.artifacts import params, shipped, store
+from harness.artifacts import shipped, store
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.tables import CKA, KNN, SUMMARY
+from harness.params.load import load_params
 from harness.stages import compare, extract, knn, probe, report, verify, weights
 from harness.stages.place import Place
 from tests.stages.conftest import TINY
@@ -39,7 +40,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     (folder / "params.yaml").write_text(yaml.safe_dump(raw))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        place = Place(params.load(Path("params.yaml")), "tiny")
+        place = Place(load_params(Path("params.yaml")), "tiny")
         for stage in (weights, extract, knn, probe, compare):
             for model in place.settings.models:
                 stage.run(place, model)
@@ -173,7 +174,7 @@ def test_every_shipped_artifact_is_whole_and_made_from_what_ships_beside_it(monk
     monkeypatch.chdir(ROOT)
     found = shipped.read_all(EMBEDDED)
     assert shipped.refuse_other_inputs(EMBEDDED, found) > len(found)
-    verify.refuse_other_report(Place(params.load(Path("params.yaml")), "embedded"))
+    verify.refuse_other_report(Place(load_params(Path("params.yaml")), "embedded"))
 
 
 def test_the_lock_records_what_ships() -> None:

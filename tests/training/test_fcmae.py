@@ -8,8 +8,8 @@ from kornia.enhance import Normalize
 from torch import Tensor, nn
 
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.recipes import FcmaeRecipe
 from harness.models.build import build
+from harness.params.recipes import FcmaeRecipe
 from harness.training.fcmae import Fcmae
 from harness.training.objective import Progress
 

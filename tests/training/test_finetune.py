@@ -13,9 +13,9 @@ from kornia.enhance import Normalize
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from harness.artifacts.recipes import FinetuneRecipe
 from harness.maths.path_efficiency import Steps
 from harness.models.build import build
+from harness.params.recipes import FinetuneRecipe
 from harness.training import engine
 from harness.training.finetune import Finetune
 from harness.training.objective import Progress
@@ -79,8 +79,8 @@ def test_a_killed_run_resumes_to_identical_weights_and_the_same_path(
     assert train(resumed, images, tmp_path / "broken", recipe) == curve
     for key, value in whole.vit.state_dict().items():
         assert torch.equal(value, resumed.vit.state_dict()[key]), key
-    assert {every: steps.ways() for every, steps in resumed.paths.items()} == {
-        every: steps.ways() for every, steps in whole.paths.items()
+    assert {every: steps.paths() for every, steps in resumed.paths.items()} == {
+        every: steps.paths() for every, steps in whole.paths.items()
     }
     assert torch.equal(torch.stack(resumed.trace), torch.stack(whole.trace))
 
@@ -110,13 +110,13 @@ def test_the_path_is_that_of_the_weights_at_the_ends_of_epochs(
         expected = Steps(seen[0])
         for snapshot in seen[every::every]:
             expected.add(snapshot)
-        assert steps.ways() == expected.ways()
-        assert {way.steps for way in steps.ways().values()} == {4 // every}
+        assert steps.paths() == expected.paths()
+        assert {way.steps for way in steps.paths().values()} == {4 // every}
     # Fewer snapshots cut corners: the way is shorter, and as far.
-    ways = {every: steps.ways()[0, "attention"] for every, steps in one.paths.items()}
-    assert ways[1].length > ways[2].length > ways[4].length
-    assert ways[1].net == ways[4].net == ways[4].length
-    assert 0 < ways[1].efficiency < ways[2].efficiency < ways[4].efficiency == 1
+    paths = {every: steps.paths()[0, "attention"] for every, steps in one.paths.items()}
+    assert paths[1].length > paths[2].length > paths[4].length
+    assert paths[1].net == paths[4].net == paths[4].length
+    assert 0 < paths[1].efficiency < paths[2].efficiency < paths[4].efficiency == 1
 
 
 def test_rates_fall_from_layer_to_layer_and_only_matrices_decay() -> None:

@@ -4,9 +4,9 @@ import pytest
 import torch
 from kornia.enhance import Normalize
 
-from harness.artifacts import recipes
 from harness.artifacts.errors import InvalidInput
 from harness.models.build import build
+from harness.params import recipes
 from harness.training import dino, engine, fcmae, mae, moco_v3, msn, supervised, vicreg
 from harness.training.objective import Progress
 

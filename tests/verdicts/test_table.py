@@ -73,46 +73,78 @@ def test_no_line_is_wider_than_the_terminal(width: int, whole: bool) -> None:
     assert all(line == line.rstrip() for line in found)
 
 
-def test_the_order_is_the_papers_and_second_measures_stand_under_their_claim() -> None:
-    found = lines(RECORDS, 80)
-    table = found[found.index(next(line for line in found if line.startswith("verdict "))) + 1 :]
-    rows = [line if line[0] not in "RSIU" or "  " not in line else line.split()[1] for line in table[:19]]
+def test_the_order_is_the_papers_and_second_measures_fold_under_their_claim() -> None:
+    second = decided("low/cls", "3.1, Fig. 1b, c", rank="second")
+    other = decided("low/gap", "3.1, Fig. 1b, c", "SUPPORTED", rank="second")
+    found = lines([*RECORDS, second, other], 120)
+    begin, end = (
+        next(i for i, line in enumerate(found) if line.startswith(start)) for start in ("embedded: every", "UNCALIBRATED")
+    )
+    rows = [line if line[1:3] not in ("  ", "* ") else line.split()[1] for line in found[begin + 1 : end]]
     assert rows == [
-        *("Abstract", "opposite", "section 1", "early", "Fig. 1 (3.1)", "late", "/cls", "low", "Fig. 5 (3.2)", "deep"),
+        *("Abstract", "opposite", "section 1", "early", "Fig. 1 (3.1)", "late", "low", "Fig. 5 (3.2)", "deep"),
         *("Table 1 (3.2)", "linear", "Fig. 12 (10.1)", "flip", "Fig. A1 (A.1)", "stable", "section D", "f1", "Fig. A4 (D)"),
+        "tau-all-5",
     ]
+    assert "1/2 other measures agree" in next(line for line in found if line.startswith("R  low "))
+    assert {"low/cls", "low/gap"} <= {
+        line.split()[1] for line in lines([*RECORDS, second, other], 120, whole=True) if line[1:3] == "  "
+    }
 
 
-def test_a_second_measure_without_its_claim_keeps_its_name() -> None:
-    assert any(line.split()[:2] == ["UNCALIBRATED", "late/cls"] for line in lines([RECORDS[5]], 80))
+def test_a_second_measure_without_its_claim_has_a_row() -> None:
+    second = decided("late/cls", "3.1, Fig. 1a", rank="second")
+    assert any(line.split()[:2] == ["R", "late/cls"] for line in lines([second], 80))
 
 
-def test_a_narrow_table_leaves_out_n_and_statements_and_a_wide_one_shows_both() -> None:
-    heads = {width: next(line for line in lines(RECORDS, width) if line.startswith("verdict ")) for width in (70, 100, 160)}
-    assert [("statement" in head, "  n  " in head) for head in heads.values()] == [(False, False), (True, False), (True, True)]
-    assert not any("source" in head for head in heads.values())
-    two = lines([*RECORDS, replace(RECORDS[0], source="published")], 160)
-    assert "source" in next(line for line in two if line.startswith("verdict "))
-    wide = [line for line in lines(RECORDS, 160) if "REFUTED" in line and " early " in line]
-    assert "What the paper says of early, in as many words" in wide[0]
-    assert "32 minibatches" in wide[0]
+def test_a_row_has_numbers_direction_and_quantity_and_a_title_where_there_is_room() -> None:
+    row = decided("early", "1", title="JE and REC differ from early blocks on", quantity="CKA", direction="above")
+    wide, narrow = (next(line for line in lines([row], width) if line.startswith("R  ")) for width in (120, 50))
+    assert wide == "R  early  -0.12 [-0.25, 0.01] > 0.05 CKA  JE and REC differ from early blocks on"
+    assert narrow == "R  early  -0.12 [-0.25, 0.01] > 0.05 CKA"
+    doubted = replace(row, state="INCONCLUSIVE", doubt="runs disagree")
+    assert "  runs disagree" in next(line for line in lines([doubted], 80) if line.startswith("I  "))
+    recorded = replace(row, reason="a reason; known since 2026-11-25: a number")
+    assert any(line.startswith("V  early") for line in lines([recorded], 80))
+
+
+def test_main_findings_and_counts_come_last() -> None:
+    main = [
+        decided("one", "1", title="One", rank="main", direction="above"),
+        decided("two", "2", "MISSING", title="Two", rank="main"),
+    ]
+    found = lines([*RECORDS, *main], 80)
+    begin = next(i for i, line in enumerate(found) if "main findings" in line)
+    text = " ".join(line.strip() for line in found[begin:])
+    assert text.startswith(
+        "embedded: of the paper's 2 main findings 0 hold, 1 do not hold, 0 are inconclusive, 1 have no number"
+    )
+    assert "R  One  -0.12 [-0.25, 0.01] > 0.05 M  Two  not measured embedded: 15 claims:" in text
+
+
+def test_of_a_model_the_family_comes_last_with_its_reason() -> None:
+    family = decided("mine/family", "Kinship", "JE-LIKE", rank="main", reason="JE-LIKE by 5 of 6")
+    found = lines([decided("mine/cka", "Kinship", "JE-LIKE"), family], 80)
+    assert "JE-LIKE mine/family: JE-LIKE by 5 of 6" in found
 
 
 def test_in_whole_every_statement_and_reason_stands_there() -> None:
     text = " ".join(line.strip() for line in lines(RECORDS, 80, whole=True))
-    assert all(record.statement in text for record in RECORDS if record.state != "MISSING" and "/" not in record.id)
+    assert all(record.statement in text for record in RECORDS if record.state not in ("MISSING", "UNCALIBRATED"))
     assert BLIND in text
+    assert "MISSING (2): artifacts/x: missing; no COCO; next: measure: det-1, det-2" in text
 
 
-def test_what_is_missing_is_told_once_and_what_blinds_by_its_last_sentence() -> None:
+def test_what_no_number_decides_is_one_line_a_state() -> None:
     found = lines(RECORDS, 100)
-    assert "MISSING det-1, det-2 (embedded): artifacts/x: missing; no COCO; next: measure" in found
-    assert "UNCALIBRATED late/cls (embedded): cls range over blocks 0-3 0.050 [0.040, 0.060], needed 0.1" in found
-    assert not any(line.split()[1:2] == ["det-1"] for line in found)
+    assert "MISSING (2): not measured: det-1, det-2" in found
+    assert "UNCALIBRATED (1): not calibrated: late/cls" in found
+    many = [decided(f"det-{i}", "3.2", "MISSING") for i in range(9)]
+    assert "MISSING (9): not measured: det-0, det-1, det-2, det-3, det-4, det-5 and 3 more (-v lists them)" in lines(many, 100)
 
 
-def test_a_measures_ranges_are_one_line() -> None:
-    found = [line for line in lines(RECORDS, 200) if line.startswith("instrument")]
+def test_a_measures_ranges_are_one_line_in_whole() -> None:
+    found = [line for line in lines(RECORDS, 200, whole=True) if line.startswith("instrument")]
     assert found == [
         "instrument (embedded): cka range 0.528 [0.520, 0.536], blocks 0-3 0.335 [0.328, 0.344]",
         "instrument (embedded): cls range blocks 0-3 0.050 [0.040, 0.060]",

@@ -10,10 +10,11 @@ import pytest
 import yaml
 from dvc.utils.serialize import parse_yaml
 
-from harness.artifacts import params
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput, MissingArtifact
-from harness.artifacts.recipes import MaeRecipe, RandomRecipe
+from harness.params.load import UniqueKeys, check_params, load_params
+from harness.params.models import Embeddings, Released
+from harness.params.recipes import MaeRecipe, RandomRecipe
 
 PROJECT = ROOT / "params.yaml"
 RAW: dict[str, Any] = yaml.safe_load(PROJECT.read_text())
@@ -41,13 +42,13 @@ def measured(raw: dict[str, Any]) -> dict[str, Any]:
 
 def refusal(raw: Any) -> InvalidInput:
     with pytest.raises(InvalidInput) as caught:
-        params.check(raw, "params.yaml")
+        check_params(raw, "params.yaml")
     assert caught.value.exit_code == 12
     return caught.value
 
 
 def test_the_projects_own_parameters_load() -> None:
-    loaded = params.load(PROJECT)
+    loaded = load_params(PROJECT)
     assert loaded.profile in loaded.profiles
     assert set(loaded.references) <= set(loaded.models)
     assert loaded.of("embedded").extract.images == RAW["profiles"]["embedded"]["extract"]["images"]
@@ -58,9 +59,9 @@ def test_the_projects_own_parameters_load() -> None:
             loaded.weights(name, profile)
             loaded.architecture(name, profile)
     assert isinstance(loaded.weights("mae", "embedded"), MaeRecipe)
-    assert isinstance(loaded.weights("mae", "paper"), params.Released)
+    assert isinstance(loaded.weights("mae", "paper"), Released)
     assert isinstance(loaded.weights("random", "paper"), RandomRecipe)
-    assert params.check(RAW, "params.yaml") == loaded
+    assert check_params(RAW, "params.yaml") == loaded
 
 
 @pytest.mark.parametrize(
@@ -219,7 +220,7 @@ def test_a_name_that_stands_for_nothing_is_answered_with_the_nearest(key: str, v
 
 
 def test_lookups_of_unknown_names_are_answered_with_the_nearest() -> None:
-    known = params.load(PROJECT)
+    known = load_params(PROJECT)
     with pytest.raises(InvalidInput, match=r"expected: moco_v3\b"):
         known.model("mocov3")
     with pytest.raises(InvalidInput, match=r"expected: embedded\?"):
@@ -245,7 +246,7 @@ def test_the_profile_to_measure_is_one_of_the_profiles() -> None:
     )
     error = refusal(changed("profile", other | {"name": "embeded"}))
     assert (error.field, error.expected) == ("profile", "an alias of a profile: *" + ", *".join(RAW["profiles"]))
-    assert params.check(changed("profile", RAW["profiles"]["paper"]), "params.yaml").profile == "paper"
+    assert check_params(changed("profile", RAW["profiles"]["paper"]), "params.yaml").profile == "paper"
     error = refusal(changed("profiles.paper.name", "pape"))
     assert (error.field, error.seen, error.expected) == ("profiles.paper.name", "pape", "paper")
 
@@ -253,11 +254,11 @@ def test_the_profile_to_measure_is_one_of_the_profiles() -> None:
 def test_a_model_need_not_exist_at_every_profile() -> None:
     raw = changed("models.mae.weights", {at: w for at, w in RAW["models"]["mae"]["weights"].items() if at != "paper"})
     with pytest.raises(MissingArtifact, match=r"add models\.mae\.weights\.paper: a recipe to train, or file"):
-        params.check(raw, "params.yaml")
+        check_params(raw, "params.yaml")
     for field in ("models", "references"):
         raw["profiles"]["paper"][field].remove("mae")
     raw["profiles"]["paper"]["sweep_models"] = ["moco_v3", "dino"]
-    known = params.check(raw, "params.yaml")
+    known = check_params(raw, "params.yaml")
     assert "mae" not in known.at("paper")
     assert known.compared("dino", "paper") == ["moco_v3", "dino"]
     assert known.compared("dino", "embedded") == ["moco_v3", "dino"]
@@ -271,17 +272,17 @@ def test_a_model_need_not_exist_at_every_profile() -> None:
 
 def test_a_model_of_timm_or_of_the_hub_is_its_file_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
-    known = params.check(changed("models.mae.weights.paper", {"timm": "vit_base_patch16_224.mae"}), "params.yaml")
+    known = check_params(changed("models.mae.weights.paper", {"timm": "vit_base_patch16_224.mae"}), "params.yaml")
     weights = known.weights("mae", "paper")
-    assert isinstance(weights, params.Released)
+    assert isinstance(weights, Released)
     assert weights.url == "https://huggingface.co/timm/vit_base_patch16_224.mae/resolve/main/model.safetensors"
     assert (weights.path, weights.layout) == (Path("weights/timm--vit_base_patch16_224.mae.safetensors"), "plain")
     # What is checked again stays what it is.
-    assert params.Released.model_validate(weights.model_dump(exclude={"url"})) == weights
+    assert Released.model_validate(weights.model_dump(exclude={"url"})) == weights
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9/")
-    known = params.check(changed("models.mae.weights.paper", {"hub": "somebody/vit.b-16"}), "params.yaml")
+    known = check_params(changed("models.mae.weights.paper", {"hub": "somebody/vit.b-16"}), "params.yaml")
     mirrored = known.weights("mae", "paper")
-    assert isinstance(mirrored, params.Released)
+    assert isinstance(mirrored, Released)
     assert mirrored.url == "http://127.0.0.1:9/somebody/vit.b-16/resolve/main/model.safetensors"
     assert mirrored.path == Path("weights/somebody--vit.b-16.safetensors")
 
@@ -307,7 +308,7 @@ def test_a_model_needs_a_family_to_be_a_reference() -> None:
     raw = changed("models.mine", mine)
     raw["profiles"]["embedded"]["models"] = [*raw["profiles"]["embedded"]["models"], "mine"]
     measured(raw)
-    assert params.check(raw, "params.yaml").model("mine").family is None
+    assert check_params(raw, "params.yaml").model("mine").family is None
     raw["profiles"]["embedded"]["references"] = [*raw["profiles"]["embedded"]["references"], "mine"]
     error = refusal(raw)
     assert (error.field, error.seen) == ("models.mine.family", "none")
@@ -322,9 +323,9 @@ def handed_on(**changes: Any) -> dict[str, Any]:
 
 
 def test_embeddings_stand_in_the_place_of_weights_and_have_no_network() -> None:
-    known = params.check(handed_on(), "params.yaml")
+    known = check_params(handed_on(), "params.yaml")
     weights = known.weights("mine", "embedded")
-    assert isinstance(weights, params.Embeddings)
+    assert isinstance(weights, Embeddings)
     assert weights.path == Path("mine.npz")
     with pytest.raises(InvalidInput, match=r"models.mine[\s\S]*embeddings[\s\S]*a model with a network"):
         known.architecture("mine", "embedded")
@@ -406,7 +407,7 @@ def test_sizes_that_do_not_go_together_are_refused(key: str, value: Any, field: 
     ],
 )
 def test_sizes_at_the_limit_are_taken(key: str, value: Any) -> None:
-    assert params.check(changed(f"profiles.embedded.{key}", value), "params.yaml")
+    assert check_params(changed(f"profiles.embedded.{key}", value), "params.yaml")
 
 
 def test_sizes_are_checked_in_every_profile_and_a_crop_beyond_the_image_is_refused() -> None:
@@ -418,7 +419,7 @@ def test_sizes_are_checked_in_every_profile_and_a_crop_beyond_the_image_is_refus
 def test_a_merge_key_brings_what_is_not_said_anew() -> None:
     """DVC reads the file with another library and must see the same: it says by that what is stale."""
     text = "a: &a {k: 1, l: 2}\nb: {<<: *a, k: 3}\n"
-    read = yaml.load(text, Loader=params._UniqueKeys)
+    read = yaml.load(text, Loader=UniqueKeys)
     assert read["b"] == {"k": 3, "l": 2} == parse_yaml(text, "params.yaml")["b"]
     assert parse_yaml(PROJECT.read_text(), str(PROJECT)) == RAW
 
@@ -450,13 +451,13 @@ def test_a_file_that_is_no_mapping_of_parameters_is_refused(tmp_path: Path, text
     path = tmp_path / "params.yaml"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(InvalidInput, match=message) as caught:
-        params.load(path)
+        load_params(path)
     assert str(path) in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_missing(tmp_path: Path) -> None:
     with pytest.raises(MissingArtifact, match="run from the project's root") as caught:
-        params.load(tmp_path / "params.yaml")
+        load_params(tmp_path / "params.yaml")
     assert caught.value.exit_code == 13
 
 
@@ -465,11 +466,11 @@ def test_a_number_that_yaml_takes_for_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(PROJECT.read_text().replace("temperature: 0.07", "temperature: 7e-2", 1))
     with pytest.raises(InvalidInput, match=r"profiles\.embedded\.knn\.temperature\n  seen: '7e-2'\n  expected: .*number"):
-        params.load(path)
+        load_params(path)
 
 
 def test_parameters_cannot_be_changed_after_they_were_checked() -> None:
-    known = params.load(PROJECT)
+    known = load_params(PROJECT)
     with pytest.raises(ValueError, match="frozen"):
         known.of("embedded").knn.k = 3  # type: ignore[misc]
 
@@ -490,7 +491,7 @@ def replicated(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_replicate_is_the_same_model_with_another_seed() -> None:
-    loaded = params.check(replicated(), "params.yaml")
+    loaded = check_params(replicated(), "params.yaml")
     assert loaded.replicates("mae", "embedded")[:: len(loaded.replicates("mae", "embedded")) - 1] == ["mae", "mae_again"]
     assert loaded.replicates("mae", "paper") == ["mae"]
     assert loaded.replicates("random", "embedded") == ["random"]
@@ -524,13 +525,13 @@ def test_a_replicate_of_a_replicate_is_refused() -> None:
 
 
 def test_anchors_are_of_models_that_the_profile_has() -> None:
-    assert params.load(PROJECT).of("paper").anchors == {"dino": 76.1}
+    assert load_params(PROJECT).of("paper").anchors == {"dino": 76.1}
     assert refusal(changed("profiles.paper.anchors", {"supervised": 90.0})).field == "profiles.paper.anchors"
     assert refusal(changed("profiles.paper.anchors", {"dino": 0.0})).field == "profiles.paper.anchors.dino"
 
 
 def test_models_are_fine_tuned_by_a_recipe_that_the_profile_has() -> None:
-    assert params.load(PROJECT).of("paper").finetuned == ()
+    assert load_params(PROJECT).of("paper").finetuned == ()
     nearest = refusal(changed("profiles.embedded.finetuned", ["mea"]))
     assert (nearest.field, nearest.seen) == ("profiles.embedded.finetuned", "mea")
     assert refusal(changed("profiles.embedded.finetuned", ["mae", "mae"])).expected == "each model once"
@@ -540,7 +541,7 @@ def test_models_are_fine_tuned_by_a_recipe_that_the_profile_has() -> None:
 
 
 def test_a_fine_tuned_model_is_called_by_the_one_that_it_started_as() -> None:
-    known = params.load(PROJECT)
+    known = load_params(PROJECT)
     settings = known.of("embedded")
     assert known.at("embedded") == [*settings.models, *(f"{name}_ft" for name in settings.finetuned)]
     assert known.at("paper") == list(known.of("paper").models)
@@ -557,7 +558,7 @@ def test_a_fine_tuned_model_is_called_by_the_one_that_it_started_as() -> None:
 
 def test_fine_tuned_models_are_compared_with_references_and_with_fine_tuned_ones() -> None:
     raw = changed("profiles.embedded.finetuned", ["mae", "moco_v3", "supervised"])
-    known = params.check(raw, "params.yaml")
+    known = check_params(raw, "params.yaml")
     references = list(known.of("embedded").references)
     assert known.compared("supervised", "embedded") == references
     # In the order of the references, whatever that of the fine-tuned models is; no other model is added by one that is none.
@@ -567,7 +568,7 @@ def test_fine_tuned_models_are_compared_with_references_and_with_fine_tuned_ones
 
 
 def test_a_replicate_is_its_model_with_another_seed() -> None:
-    known = params.load(PROJECT)
+    known = load_params(PROJECT)
     assert (known.models["mae_1"].family, known.models["mae_1"].architecture) == ("rec", "vit")
     assert list(known.models["mae_1"].weights) == ["embedded"]
     first, again = (known.weights(name, "embedded") for name in ("mae", "mae_1"))
@@ -591,6 +592,6 @@ def test_a_replicate_that_cannot_be_made_is_refused(entry: dict[str, Any], field
 def test_the_measured_profile_says_the_same_as_the_profile_of_its_name() -> None:
     raw = yaml.safe_load(PROJECT.read_text())
     assert set(raw["profile"]) == {"name", "models", "sweep_models", "finetuned"}
-    assert params.check(raw, "params.yaml").profile == "embedded"
+    assert check_params(raw, "params.yaml").profile == "embedded"
     error = refusal(changed("profile.finetuned", ["mae"]))
     assert (error.field, "alias profile: *embedded" in str(error.expected)) == ("profile.finetuned", True)

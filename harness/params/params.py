@@ -1,0 +1,78 @@
+"""params.yaml: every number that a measurement depends on."""
+
+from __future__ import annotations
+
+from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.artifacts.strict import Strict
+from harness.params.models import FINETUNED, Embeddings, Key, Model, Released, start_of
+from harness.params.profile import Architecture, Profile
+from harness.params.recipes import AnyRecipe
+from harness.params.wording import pick
+
+
+class Params(Strict):
+    """The whole of params.yaml. profile: the name of the one that dvc repro measures, in the file an alias of it."""
+
+    models: dict[Key, Model]
+    profiles: dict[Key, Profile]
+    profile: Key
+
+    @property
+    def references(self) -> list[str]:
+        """The models that are references at any profile, in the file's order: those of the paper, and untrained networks."""
+        return [name for name in self.models if any(name in profile.references for profile in self.profiles.values())]
+
+    def of(self, profile: str) -> Profile:
+        """The named profile; InvalidInput with the nearest name if there is none."""
+        return pick(self.profiles, profile, "profiles")
+
+    def model(self, name: str) -> Model:
+        """The named model, of a fine-tuned one that it started as; InvalidInput with the nearest name if there is none."""
+        return pick(self.models, start_of(name), "models")
+
+    def weights(self, name: str, profile: str) -> AnyRecipe | Released | Embeddings:
+        """How the model's weights come to be at the profile, of a fine-tuned one those that it started with."""
+        finetuned = self.of(profile).finetuned
+        weights = self.model(name).weights
+        if name != start_of(name) and start_of(name) not in finetuned:
+            what = f"profiles.{profile}.finetuned has {', '.join(finetuned) or 'no model'}"
+            raise MissingArtifact("params.yaml", what, next_step=f"add {start_of(name)} to it, and run dvc repro")
+        if profile not in weights:
+            raise MissingArtifact(
+                "params.yaml",
+                f"models.{name}.weights has no entry for profile {profile}",
+                next_step=f"add models.{name}.weights.{profile}: a recipe to train, or file, layout and sha256",
+            )
+        return weights[profile]
+
+    def at(self, profile: str) -> list[str]:
+        """The models that a profile measures, in its order, fine-tuned ones last."""
+        settings = self.of(profile)
+        return [*settings.models, *(name + FINETUNED for name in settings.finetuned)]
+
+    def replicates(self, name: str, profile: str) -> list[str]:
+        """The model and the other pre-training runs of it that the profile has, in its order."""
+        return [other for other in self.of(profile).models if other == name or self.models[other].replicate_of == name]
+
+    def compared(self, name: str, profile: str) -> list[str]:
+        """The profile's references that a model is compared with.
+
+        A reference itself is compared with those before it and with itself, so that each two of them meet once. Fine-tuned
+        references come after those that they started as, and are compared with fine-tuned models alone.
+        """
+        self.model(name)
+        references = self.compared_with(profile, finetuned=name != start_of(name))
+        return references[: references.index(name) + 1] if name in references else references
+
+    def compared_with(self, profile: str, *, finetuned: bool) -> list[str]:
+        """The references of a profile, and for fine-tuned models also the fine-tuned ones of them."""
+        settings = self.of(profile)
+        tuned = [name + FINETUNED for name in settings.references if finetuned and name in settings.finetuned]
+        return [*settings.references, *tuned]
+
+    def architecture(self, name: str, profile: str) -> Architecture:
+        """The timm network of a model at a profile. Raises InvalidInput for embeddings, which have none."""
+        architecture = self.model(name).architecture
+        if architecture is None:
+            raise InvalidInput("params.yaml", field=f"models.{name}", seen="embeddings", expected="a model with a network")
+        return pick(self.of(profile).architectures, architecture, f"profiles.{profile}.architectures")

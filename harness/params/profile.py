@@ -1,0 +1,114 @@
+"""Schema of an entry under `profiles:`: images, networks, and the sizes of every stage."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from harness.artifacts.strict import Count, Positive, Strict, Unit
+from harness.params.images import ReaderData, ScenesData
+from harness.params.models import Key
+from harness.params.recipes import FinetuneRecipe
+
+
+class Architecture(Strict):
+    """A timm network: its name and what timm.create_model takes beside it."""
+
+    name: str
+    options: dict[str, int | float | bool | str | tuple[int, ...]] = Field(default_factory=dict)
+
+
+class ExtractParams(Strict):
+    """One forward per model over `queries` validation images, the first `images` of them in minibatches for CKA,
+    and over `bank` training images for k-NN and probes. seed draws them from a larger data set. batch: images a forward.
+    """
+
+    images: Count
+    minibatch: Annotated[int, Field(ge=4)]
+    bank: Count
+    queries: Count
+    seed: int = Field(ge=0)
+    batch: Count
+
+
+class KnnParams(Strict):
+    """Weighted k-NN: neighbours, and the temperature of their votes. probe: inverse penalty of the linear probe.
+
+    images: the first of the lists, on which the linear probe is fitted and raw pixels are compared; all of them without it.
+    """
+
+    k: Count
+    temperature: Positive
+    probe: Positive
+    images: Count | None = None
+
+
+class ProbeParams(Strict):
+    """Probes on frozen features (Table A4): the cross product of rates (for 256 images), decays, l1, warmups and epochs.
+
+    images: the first of the bank's training images, the last `holdout` share of which chooses. views: crops and flips of each,
+    seen in turn; with 0 it is the images as they are, which costs no forward. depths: of the probes deeper than linear.
+    best: how many configurations are trained anew and reported. projections: random ones of all layers to one's width.
+    doublings: of the images whose labels are coded by what is learnt from those before (minimum description length).
+    """
+
+    images: Count
+    views: Annotated[int, Field(ge=0)]
+    crop: tuple[Positive, Unit]
+    rates: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    decays: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
+    l1: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
+    warmups: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    epochs: Annotated[tuple[Count, ...], Field(min_length=1)]
+    batch: Annotated[int, Field(ge=2)]
+    depths: tuple[Annotated[int, Field(ge=2)], ...] = (2, 3, 4, 5)
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    best: Count = 5
+    projections: Count = 3
+    doublings: Count = 4
+    seed: int = Field(default=0, ge=0)
+
+
+class SimilarityParams(Strict):
+    """Second opinions on CKA: neighbours of mutual k-NN, and disjoint subsets of the images for debiased CKA."""
+
+    k: Count
+    subsets: Annotated[int, Field(ge=2)]
+
+
+class SweepParams(Strict):
+    """Fig. A1: CKA of `layers` random layers of two models at each minibatch size over as many images as the largest, and
+    at each image count in minibatches of the first size, again on each of `subsets` disjoint sets of images.
+    """
+
+    layers: Count
+    minibatches: Annotated[tuple[Count, ...], Field(min_length=1)]
+    images: Annotated[tuple[Count, ...], Field(min_length=1)]
+    subsets: Annotated[int, Field(ge=2)]
+    seed: int = Field(ge=0)
+
+
+class Profile(Strict):
+    """A named scale: data, networks, sizes, budgets.
+
+    name: the profile's own. models: those that are measured, which are those with weights here. references: what each of
+    them is compared with. sweep_models: the two of Fig. A1. anchors: by model, 20-NN accuracy in percent of its final CLS
+    token as others published it for the same weights and images. finetuned: those that are fine-tuned as well, by `finetune`,
+    and measured again: mae and then mae_ft.
+    """
+
+    name: Key
+    models: Annotated[tuple[Key, ...], Field(min_length=1)]
+    references: Annotated[tuple[Key, ...], Field(min_length=2)]
+    sweep_models: tuple[Key, Key]
+    data: Annotated[ScenesData | ReaderData, Field(discriminator="kind")]
+    architectures: dict[Key, Architecture]
+    extract: ExtractParams
+    knn: KnnParams
+    probe: ProbeParams
+    similarity: SimilarityParams
+    sweep: SweepParams
+    anchors: dict[Key, Annotated[float, Field(gt=0, lt=100)]] = Field(default_factory=dict)
+    finetuned: tuple[Key, ...] = ()
+    finetune: FinetuneRecipe | None = None
