@@ -22,7 +22,7 @@ from harness.readings.kinship import THIRDS, Kinship, verdict
 from harness.readings.probes import Probes, gain
 
 Knn = Callable[[str], Accuracy]
-Whose = Callable[[Callable[[str], Estimate], State], Decision]
+JudgeFinding = Callable[[Callable[[str], Estimate], State], Decision]
 Ask = Callable[[str], Decision]
 
 
@@ -43,7 +43,7 @@ FINDINGS: dict[str, tuple[Callable[[Knn, Probes, str], Estimate], State]] = {
 
 
 @pytest.fixture
-def ask(knn: Knn, probes: Probes, finding: Whose) -> Ask:
+def ask(knn: Knn, probes: Probes, finding: JudgeFinding) -> Ask:
     """The name of a finding to whose way the model has."""
 
     def answer(name: str) -> Decision:
@@ -142,7 +142,7 @@ def test_all_layers_help(model: str, ask: Ask) -> Decision:
     title="Joint embedding or reconstruction",
     main=True,
     where="Kinship",
-    statement="Whose the model is, by all measures and findings together.",
+    statement="JudgeFinding the model is, by all measures and findings together.",
     reading="what more than half of the measures and findings say that can be read, if no measure says the opposite of any "
     "third of the depth",
     about="model",

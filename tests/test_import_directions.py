@@ -82,3 +82,8 @@ def test_what_must_start_at_once_does_without_torch(module: str) -> None:
 def test_every_folder_of_the_harness_has_a_rule() -> None:
     folders = {f"harness/{p.name}" for p in (ROOT / "harness").iterdir() if p.is_dir() and p.name != "__pycache__"}
     assert folders | {"claims"} == set(ALLOWED)
+
+
+def test_no_file_is_so_long_that_nobody_reads_it() -> None:
+    paths = [*(ROOT / "harness").rglob("*.py"), *(ROOT / "claims").rglob("*.py")]
+    assert {str(path.relative_to(ROOT)): n for path in paths if (n := len(path.read_text().splitlines())) > 300} == {}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from harness.artifacts import store
+from harness.artifacts import header, store
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.schema import Column, Schema
 from harness.artifacts.store import Arrays, Table
@@ -62,7 +62,7 @@ def refuse_other_inputs(root: Path, found: Mapping[str, Arrays | Table]) -> int:
 
 def _one_of(path: Path, kind: str, known: Mapping[str, Schema]) -> str:
     if kind not in known:
-        raise InvalidInput(path, field="kind", seen=kind, expected=" or ".join(sorted(known)), next_step=store.REBUILD)
+        raise InvalidInput(path, field="kind", seen=kind, expected=" or ".join(sorted(known)), next_step=header.REBUILD)
     return kind
 
 
@@ -74,7 +74,7 @@ def _checkpoint(path: Path) -> Schema:
             shapes = {name: (piece.get_dtype(), piece.get_shape()) for name, piece in slices.items()}
     except SafetensorError as error:
         expected = "a whole safetensors file"
-        raise InvalidInput(path, field="file", seen=error, expected=expected, next_step=store.REBUILD) from error
+        raise InvalidInput(path, field="file", seen=error, expected=expected, next_step=header.REBUILD) from error
     columns = {
         name: Column(_DTYPES.get(dtype, dtype), tuple(f"{name}.{i}" for i in range(len(shape))), "weight")
         for name, (dtype, shape) in shapes.items()

@@ -48,7 +48,7 @@ class Decision:
     estimate, interval (two-sided, at the decision's level) and margin share one unit of measurement; n counts the
     resampled units and unit names them; all are None where no number decides. reason: one sentence for the reader.
     p_support, p_refute: one-sided p-values for the claim and for its opposite, each against (1 - level) / 2, except
-    p_support of an equivalence, against 1 - level. slack: how far the estimate lies beyond the margin on the claimed side,
+    p_support of an equivalence, against 1 - level. excess: how far the estimate lies beyond the margin on the claimed side,
     negative on the other; of a rule with several parts the least. direction: on which side of the margin the claim puts the
     estimate: above, below, or within (of 0, either way). doubt: of INCONCLUSIVE the cause in a few words.
     """
@@ -62,7 +62,7 @@ class Decision:
     reason: str
     p_support: float | None = None
     p_refute: float | None = None
-    slack: float | None = None
+    excess: float | None = None
     direction: Direction | None = None
     doubt: str = ""
 
@@ -87,7 +87,7 @@ def exceeds(estimate: Estimate, margin: float, level: float = 0.95) -> Decision:
         f"{_numbers(estimate, low, high, level)}; claimed above {margin:.4g}",
         p_support=estimate.p_above(margin),
         p_refute=(-estimate).p_above(-margin, or_equal=True),
-        slack=estimate.value - margin,
+        excess=estimate.value - margin,
         direction="above",
         doubt=_STRADDLES if state is State.INCONCLUSIVE else "",
     )
@@ -109,7 +109,7 @@ def below(estimate: Estimate, margin: float, level: float = 0.95) -> Decision:
         f"{_numbers(estimate, low, high, level)}; claimed below {margin:.4g}",
         p_support=(-estimate).p_above(-margin),
         p_refute=estimate.p_above(margin, or_equal=True),
-        slack=margin - estimate.value,
+        excess=margin - estimate.value,
         direction="below",
         doubt=_STRADDLES if state is State.INCONCLUSIVE else "",
     )
@@ -149,7 +149,7 @@ def equivalent(estimate: Estimate, margin: float, level: float = 0.95) -> Decisi
         f"{2 * level - 1:.0%} interval [{inner[0]:.4g}, {inner[1]:.4g}]",
         p_support=max(estimate.p_above(-margin), (-estimate).p_above(-margin)),
         p_refute=min(estimate.p_above(margin, or_equal=True), (-estimate).p_above(margin, or_equal=True)),
-        slack=margin - abs(estimate.value),
+        excess=margin - abs(estimate.value),
         direction="within",
         doubt=_STRADDLES if state is State.INCONCLUSIVE else "",
     )
@@ -192,7 +192,7 @@ def all_of(decisions: Sequence[Decision], level: float = 0.95) -> Decision:
         reason=f"decided by part {deciding + 1} of {len(decisions)}: {parts}",
         p_support=max(support),
         p_refute=min(corrected),
-        slack=min((part.slack for part in decisions if part.slack is not None), default=None),
+        excess=min((part.excess for part in decisions if part.excess is not None), default=None),
         doubt=doubt if state is State.INCONCLUSIVE else "",
     )
 

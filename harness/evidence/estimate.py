@@ -6,24 +6,19 @@ the units have in common out of the uncertainty of the difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 # scipy.stats would say the same a second later.
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from harness.artifacts.errors import InvalidInput
+from harness.evidence.resampling import BLOCK, FloatArray, blocks_of_counts
 
-FloatArray = NDArray[np.float64]
 Statistic = Callable[[FloatArray], FloatArray]
-
-# Weights of one call of a statistic, in elements (32 MiB): 50,000 images need 20 GB of leave-one-out rows at once.
-_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +65,8 @@ class Estimate:
             raise _invalid(unit, "n", n, "at least 2 units", "a single unit has no resampling spread")
         if draws < 1:
             raise _invalid(unit, "draws", draws, "at least 1")
-        rows = max(1, _BLOCK // n)
-        values = [_apply(statistic, part, unit) for part in _blocks_of_counts(seed, n, draws, rows)]
+        rows = max(1, BLOCK // n)
+        values = [_apply(statistic, part, unit) for part in blocks_of_counts(seed, n, draws, rows)]
         without = [_apply(statistic, _leave_one_out(n, i, min(i + rows, n)), unit) for i in range(0, n, rows) if jackknife]
         return cls(
             value=float(_apply(statistic, np.ones((1, n)), unit)[0]),
@@ -97,8 +92,8 @@ class Estimate:
             raise _invalid(unit, "n", n, "at least 2 units", "a single unit has no resampling spread")
         share = np.ones(n) if counted is None else counted
         both = np.stack([values * share, share], axis=1)
-        rows = max(1, _BLOCK // n)
-        sums = np.concatenate([part @ both for part in _blocks_of_counts(seed, n, draws, rows)])
+        rows = max(1, BLOCK // n)
+        sums = np.concatenate([part @ both for part in blocks_of_counts(seed, n, draws, rows)])
         total = both.sum(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             drawn, left_out = sums[:, 0] / sums[:, 1], (total[0] - both[:, 0]) / (total[1] - both[:, 1])
@@ -223,41 +218,6 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
     if not estimates:
         raise InvalidInput("mean", field="estimates", seen="none", expected="at least one")
     return _combine(estimates, lambda x: x.mean(axis=0))
-
-
-@lru_cache(maxsize=6)
-def bootstrap_counts(seed: int, n: int, draws: int) -> NDArray[np.int32]:
-    """How often each of n units is drawn in each bootstrap sample: (draws, n), rows sum to n, read-only.
-
-    The same arguments give the same counts everywhere, which is what pairs estimates made in different places.
-    """
-    counts = np.random.Generator(np.random.PCG64(seed)).multinomial(n, np.full(n, 1 / n), size=draws).astype(np.int32)
-    counts.flags.writeable = False
-    return counts
-
-
-def _blocks_of_counts(seed: int, n: int, draws: int, rows: int) -> Iterator[FloatArray]:
-    """The bootstrap counts as float64, so many rows at a time. What fits in one block several times over is kept as it is."""
-    if draws * n <= 4 * _BLOCK:
-        counts = _wide_counts(seed, n, draws)
-        yield from (counts[i : i + rows] for i in range(0, draws, rows))
-        return
-    narrow = bootstrap_counts(seed, n, draws)
-    yield from (narrow[i : i + rows].astype(np.float64) for i in range(0, draws, rows))
-
-
-@lru_cache(maxsize=6)
-def _wide_counts(seed: int, n: int, draws: int) -> FloatArray:
-    wide = bootstrap_counts(seed, n, draws).astype(np.float64)
-    wide.flags.writeable = False
-    return wide
-
-
-def bootstrap_means(outcomes: FloatArray, seed: int, draws: int) -> FloatArray:
-    """Mean of each row of outcomes (statistic, n) in every bootstrap sample of the n units: (draws, statistic)."""
-    n = outcomes.shape[1]
-    step = max(1, _BLOCK // n)
-    return np.concatenate([part @ outcomes.T / n for part in _blocks_of_counts(seed, n, draws, step)])
 
 
 def _combine(estimates: Sequence[Estimate], rule: Callable[[FloatArray], FloatArray]) -> Estimate:

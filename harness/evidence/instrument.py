@@ -51,7 +51,7 @@ class Instrument:
             self._ranges[key] = mean(alike) - mean(apart)
         return self._ranges[key]
 
-    def too_narrow(self, name: str, blocks: Sequence[int], margin: float) -> tuple[str, bool]:
+    def check_range(self, name: str, blocks: Sequence[int], margin: float) -> tuple[str, bool]:
         """The range in words, and whether it is too narrow to tell: below twice the margin of a difference, or LEAST_RANGE."""
         if not self.untrained:
             return f"{name}: no untrained network to compare with", True
@@ -61,7 +61,7 @@ class Instrument:
         where = "" if tuple(blocks) == BLOCKS else f" over blocks {blocks[0]}-{blocks[-1]}"
         return f"{name} range{where} {found.value:.3f} [{low:.3f}, {high:.3f}], needed {needed:.3g}", low < needed
 
-    def untaught(self, models: Sequence[str]) -> tuple[str, bool]:
+    def check_training(self, models: Sequence[str]) -> tuple[str, bool]:
         """What the models and the labels teach, in words, and whether that is too little to speak of methods."""
         if not self.untrained:
             return "20-NN: no untrained network to compare with", True

@@ -1,7 +1,7 @@
 """On which pre-training runs a claim about methods is decided, and what it must be more than.
 
 A claim names methods. Each time it is decided, runs of theirs play these roles; so one function decides on every replicate, and
-on impostors: runs of one method in all roles, whose differences say what no method is the cause of. What impostors show is a
+on runs of one method in all roles, whose differences no method is the cause of. What these show is a
 bar for SUPPORTED alone: REFUTED is read against the claim's own margin.
 """
 
@@ -29,7 +29,7 @@ class Run(Protocol):
     """A claim's rule, decided on an assignment."""
 
     def __call__(self, assignment: Assignment, margin: float | None, *, values_only: bool = False) -> Decision:
-        """margin: in the place of the claim's own. values_only: only the slack matters, so that few draws do."""
+        """margin: in the place of the claim's own. values_only: only the excess matters, so that few draws do."""
         ...
 
 
@@ -65,7 +65,7 @@ class Panel:
         """
         first = run({}, stated.margin)
         if stated.about != "methods" or first.state in NO_NUMBER:
-            return _enough(first)
+            return _require_units(first)
         roles = [role for role in self.methods if role in inputs.roles]
         assignments = self._replicates(roles)
         inputs.record_runs(len(assignments))
@@ -75,22 +75,19 @@ class Panel:
             return undecided(State.UNCALIBRATED, inputs.instrument)
         own = [run(assignment, stated.margin) for assignment in assignments]
         if stated.asks != "difference" or stated.margin is None:
-            return _enough(agreed(own))
+            return _require_units(agreed(own))
         null = self._null(run, roles, stated.margin)
         if null is None and stated.margin == 0:
             return undecided(State.UNCALIBRATED, "direction alone, and no replicates to say what one method differs by")
         if null is None or null[0] < 0:
-            return _enough(agreed(own))
+            return _require_units(agreed(own))
         raised = stated.margin + null[0]
         note = f"margin for SUPPORTED raised from {stated.margin:.4g} to {raised:.4g}, which {null[1]} give in all roles"
         if all(decision.state is State.REFUTED for decision in own):
-            return _enough(agreed(own, note))
+            return _require_units(agreed(own, note))
         bar = f"no more than runs of one method give, {raised:.4g} for {null[1]}"
-        return _enough(
-            agreed(
-                [_barred(part, run(assignment, raised), bar) for part, assignment in zip(own, assignments, strict=True)], note
-            )
-        )
+        barred = [_with_raised_margin(part, run(runs, raised), bar) for part, runs in zip(own, assignments, strict=True)]
+        return _require_units(agreed(barred, note))
 
     def _replicates(self, roles: Sequence[str]) -> list[Assignment]:
         """Run i of every method in its own role, for as many i as all of them have."""
@@ -105,12 +102,12 @@ class Panel:
         asked: the models that the claim asks for, as it names them, fine-tuned ones too.
         """
         roles = list(assignments[0])
-        said, blind = self.instrument.untaught([assignment[role] for role in roles for assignment in assignments])
+        said, blind = self.instrument.check_training([assignment[role] for role in roles for assignment in assignments])
         found = [said]
         names = [name for name in self.instrument.measures if name in fixtures]
         for name in [] if blind else names:
             margin = stated.margin if stated.asks == "difference" else None
-            said, blind = self.instrument.too_narrow(name, stated.blocks, margin or 0.0)
+            said, blind = self.instrument.check_range(name, stated.blocks, margin or 0.0)
             found.append(said)
         if names and stated.asks in ("level", "match") and not blind:
             said, blind = self._anchored(stated, run, roles, asked)
@@ -127,12 +124,12 @@ class Panel:
         level = stated.asks == "level"
         alike = [run(assignment, stated.margin, values_only=level) for assignment in self._alike(roles)]
         apart = [run(assignment, stated.margin, values_only=level) for assignment in self._apart(roles, asked)]
-        slacks = [[part.slack for part in side if part.slack is not None] for side in (alike, apart)]
-        lacking = [part for side in (alike, apart) for part in side if part.slack is None]
+        excesses = [[part.excess for part in side if part.excess is not None] for side in (alike, apart)]
+        lacking = [part for side in (alike, apart) for part in side if part.excess is None]
         if lacking:
             return f"the anchors have no number: {lacking[0].reason}", True
         if level:
-            one, other = (sum(side) / len(side) for side in slacks)
+            one, other = (sum(side) / len(side) for side in excesses)
             said = f"anchors, from the level: {one:+.3f} for runs of one method"
             return f"{said}, {other:+.3f} for a trained and an untrained network", (one > 0) == (other > 0)
         one, other = (sum(part.state is State.SUPPORTED for part in side) for side in (alike, apart))
@@ -140,14 +137,14 @@ class Panel:
         return f"{said}, {other} of {len(apart)} for a trained and an untrained network", one < len(alike) or other > 0
 
     def _null(self, run: Run, roles: Sequence[str], margin: float) -> tuple[float, str] | None:
-        """The most slack that runs of one method in all roles give, and whose they are; None without replicates."""
+        """The most excess that runs of one method in all roles give, and whose they are; None without replicates."""
         found = [
-            (_slack(run(assignment, margin, values_only=True)), f"runs of {name}")
-            for name, assignment in self._impostors(roles)
+            (_excess(run(assignment, margin, values_only=True)), f"runs of {name}")
+            for name, assignment in self._one_method_in_all_roles(roles)
         ]
         return max(found, default=None)
 
-    def _impostors(self, roles: Sequence[str]) -> Iterator[tuple[str, Assignment]]:
+    def _one_method_in_all_roles(self, roles: Sequence[str]) -> Iterator[tuple[str, Assignment]]:
         """Every method that has a run for each role, in every order."""
         for name, runs in self.runs.items():
             for order in permutations(runs, len(roles)):
@@ -155,7 +152,7 @@ class Panel:
 
     def _alike(self, roles: Sequence[str]) -> list[Assignment]:
         """Runs of one method in all roles; where there are too few, one run in all of them, which is as alike as can be."""
-        replicated = [assignment for _, assignment in self._impostors(roles)]
+        replicated = [assignment for _, assignment in self._one_method_in_all_roles(roles)]
         return replicated or [dict.fromkeys(roles, runs[0]) for runs in self.runs.values()]
 
     def _apart(self, roles: Sequence[str], asked: Collection[str]) -> list[Assignment]:
@@ -170,13 +167,13 @@ class Panel:
 def agreed(decisions: Sequence[Decision], note: str = "") -> Decision:
     """One verdict of several replicates: SUPPORTED or REFUTED where all of them are, INCONCLUSIVE otherwise.
 
-    The numbers are those of the median replicate, by slack. A replicate that no number decides gives its state to the whole.
+    The numbers are those of the median replicate, by excess. A replicate that no number decides gives its state to the whole.
     """
     for state in NO_NUMBER:
         for part in decisions:
             if part.state is state:
                 return part
-    ordered = sorted(decisions, key=_slack)
+    ordered = sorted(decisions, key=_excess)
     median = ordered[(len(ordered) - 1) // 2]
     states = {part.state for part in decisions}
     state = states.pop() if len(states) == 1 else State.INCONCLUSIVE
@@ -190,7 +187,7 @@ def agreed(decisions: Sequence[Decision], note: str = "") -> Decision:
     return replace(median, state=state, reason="; ".join(([note] if note else []) + reasons), doubt=doubt)
 
 
-def _barred(own: Decision, raised: Decision, bar: str) -> Decision:
+def _with_raised_margin(own: Decision, raised: Decision, bar: str) -> Decision:
     """One run's decision, whose SUPPORTED is read against the raised margin and whose REFUTED against the claim's own.
 
     own, raised: the decisions at the two margins. bar: the reason where only the raised margin was missed.
@@ -204,7 +201,7 @@ def _barred(own: Decision, raised: Decision, bar: str) -> Decision:
     return replace(raised, state=own.state, reason=own.reason, doubt=own.doubt)
 
 
-def _enough(decision: Decision) -> Decision:
+def _require_units(decision: Decision) -> Decision:
     """No verdict from fewer than FEWEST_UNITS resampled units."""
     if decision.state in (State.SUPPORTED, State.REFUTED) and decision.n is not None and decision.n < FEWEST_UNITS:
         few = f"{decision.n} {decision.unit} are too few to decide, needed {FEWEST_UNITS}"
@@ -213,6 +210,6 @@ def _enough(decision: Decision) -> Decision:
     return decision
 
 
-def _slack(decision: Decision) -> float:
+def _excess(decision: Decision) -> float:
     # A rule without a number says nothing of what replicates differ by, and its own state is read elsewhere.
-    return float("-inf") if decision.slack is None else decision.slack
+    return float("-inf") if decision.excess is None else decision.excess

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TOKENS, unpack
-from harness.evidence.estimate import Estimate, FloatArray, bootstrap_means, mean
-from harness.evidence.resampling import BLOCKS, DRAWS, HI, LO, SEED
+from harness.evidence.estimate import Estimate, mean
+from harness.evidence.resampling import BLOCKS, DRAWS, HI, LO, SEED, FloatArray, bootstrap_means
 from harness.readings.depth import at_depth, blocks_of, without_blocks
 
 

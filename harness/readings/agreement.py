@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import RANKED
-from harness.evidence.estimate import Estimate, FloatArray
-from harness.evidence.resampling import DRAWS, SEED
+from harness.evidence.estimate import Estimate
+from harness.evidence.resampling import DRAWS, SEED, FloatArray
 from harness.readings.published import Published
 
 Subset = Literal["all", "right", "wrong"]

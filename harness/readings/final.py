@@ -14,8 +14,8 @@ import numpy as np
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import unpack
-from harness.evidence.estimate import Estimate, FloatArray
-from harness.evidence.resampling import BLOCKS, DRAWS, SEED
+from harness.evidence.estimate import Estimate
+from harness.evidence.resampling import BLOCKS, DRAWS, SEED, FloatArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,8 @@ import numpy as np
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TOKENS, unpack
-from harness.evidence.estimate import Estimate, FloatArray
-from harness.evidence.resampling import BLOCKS, DRAWS, SEED
+from harness.evidence.estimate import Estimate
+from harness.evidence.resampling import BLOCKS, DRAWS, SEED, FloatArray
 from harness.readings.depth import at_depth
 
 

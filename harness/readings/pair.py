@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +17,10 @@ from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.layout import of_type
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TYPES, unpack
-from harness.evidence.estimate import Estimate, FloatArray, bootstrap_counts
-from harness.evidence.resampling import BLOCKS, CHOOSES, DRAWS, SEED
+from harness.evidence.estimate import Estimate
+from harness.evidence.resampling import BLOCKS, CHOOSES, DRAWS, SEED, FloatArray
 from harness.readings.depth import at_depth, blocks_of
-
-
-class _Resampled(NamedTuple):
-    """cka: (1 + draws + n, type, 12, 12): on all units, by bootstrap draw, and without each unit.
-
-    undefined_a, undefined_b: (type, 12), layers whose self-similarity vanishes in some of these.
-    """
-
-    cka: FloatArray
-    undefined_a: NDArray[np.bool_]
-    undefined_b: NDArray[np.bool_]
+from harness.readings.resampled_cka import ResampledCka, resampled_cka
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,25 +231,11 @@ class Pair:
         )
 
     @cached_property
-    def _resampled(self) -> _Resampled:
-        n = self.cross.shape[1]
-        weights = np.concatenate([np.ones((1, n)), bootstrap_counts(SEED, n, self.draws), 1.0 - np.eye(n)])
-        top, own_a, own_b = (_sums(weights, array) for array in (self.cross, self.self_a, self.self_b))
-        if self.adjusted and self.pixels is not None and self.pixels_a is not None and self.pixels_b is not None:
-            with_a, with_b = _sums(weights, self.pixels_a), _sums(weights, self.pixels_b)
-            pixels = (weights @ self.pixels)[:, None, None]
-            if not (pixels > 0).all():
-                seen = "not positive in every resample"
-                raise InvalidInput(self._title, field="self-HSIC of the pixels", seen=seen, expected="images that vary")
-            top = top - with_a[..., :, None] * with_b[..., None, :] / pixels[..., None]
-            own_a, own_b = own_a - with_a**2 / pixels, own_b - with_b**2 / pixels
-        undefined_a, undefined_b = _undefined(own_a, self.dead_a), _undefined(own_b, self.dead_b)
-        # Roots of the layers' own sums, which are few, and products in place: the cells are sixteen megabytes.
-        cka = top
-        cka *= (1 / np.sqrt(np.where(undefined_a, np.nan, own_a)))[..., :, None]
-        cka *= (1 / np.sqrt(np.where(undefined_b, np.nan, own_b)))[..., None, :]
-        cka.flags.writeable = False
-        return _Resampled(cka, undefined_a, undefined_b)
+    def _resampled(self) -> ResampledCka:
+        pixels = (self.pixels, self.pixels_a, self.pixels_b)
+        found = None if not self.adjusted or any(part is None for part in pixels) else pixels
+        dead = (self.dead_a, self.dead_b)
+        return resampled_cka(self.cross, self.self_a, self.self_b, found, dead, self.draws, self._title)
 
     @property
     def _title(self) -> str:
@@ -281,12 +257,6 @@ def _chosen(cka: FloatArray, *indices: Sequence[int]) -> FloatArray:
     return cka
 
 
-def _undefined(own: FloatArray, dead: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    """(r, type, block) self-HSIC to (type, block): where CKA has no denominator in some resample."""
-    vanishing = np.asarray(~(own > 0).all(axis=0))
-    return vanishing if dead is None else vanishing | dead
-
-
 def _wide(arrays: Arrays, name: str) -> FloatArray:
     return np.asarray(arrays[name], np.float64)
 
@@ -296,9 +266,3 @@ def _cross(arrays: Arrays) -> FloatArray:
     scale = np.sqrt(_wide(arrays, "self_a"))[..., :, None] * np.sqrt(_wide(arrays, "self_b"))[..., None, :]
     cross: FloatArray = _wide(arrays, "each") * scale
     return cross
-
-
-def _sums(weights: FloatArray, values: NDArray[Any]) -> FloatArray:
-    """Weighted sums over the units: (r, n) and (type, n, ...) to (r, type, ...)."""
-    result: FloatArray = np.tensordot(weights, values, (1, 1))
-    return result

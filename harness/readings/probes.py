@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import unpack
-from harness.evidence.estimate import Estimate, FloatArray, bootstrap_means, mean
-from harness.evidence.resampling import DRAWS, SEED
+from harness.evidence.estimate import Estimate, mean
+from harness.evidence.resampling import DRAWS, SEED, FloatArray, bootstrap_means
 from harness.params.wording import nearest
 from harness.readings.depth import pairs_of, without_blocks
 from harness.readings.published import Published

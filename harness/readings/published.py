@@ -20,7 +20,8 @@ from scipy.special import ndtri
 
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.strict import Strict
-from harness.evidence.estimate import Estimate, FloatArray
+from harness.evidence.estimate import Estimate
+from harness.evidence.resampling import FloatArray
 from harness.params.wording import nearest
 
 _DRAWS = 2000

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
-from harness.evidence.estimate import Estimate, FloatArray
-from harness.evidence.resampling import CHOOSES, DRAWS, SEED
+from harness.evidence.estimate import Estimate
+from harness.evidence.resampling import CHOOSES, DRAWS, SEED, FloatArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,7 +49,7 @@ def pytest_runtest_makereport(
     record = _record(stated, item, decided(item, call))
     text = show.text(record)
     state = record.state
-    passed = state in ("SUPPORTED", *show.KIN)
+    passed = state in ("SUPPORTED", *show.FAMILY_STATES)
     report.outcome = "failed" if state in ("REFUTED", "INVALID") else "passed" if passed else "skipped"
     if report.outcome == "skipped":
         report.longrepr = (str(item.path), (item.location[1] or 0) + 1, text)

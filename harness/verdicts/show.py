@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from harness.verdicts.record import Record
 
 # The states that rest on a number, and of them those that tell what a model is like.
-KIN = ("JE-LIKE", "REC-LIKE", "NEITHER")
-NUMBERS = ("SUPPORTED", "REFUTED", *KIN, "INCONCLUSIVE")
+FAMILY_STATES = ("JE-LIKE", "REC-LIKE", "NEITHER")
+NUMBERS = ("SUPPORTED", "REFUTED", *FAMILY_STATES, "INCONCLUSIVE")
 STATES = (*NUMBERS, "MISSING", "UNCALIBRATED", "NO_EVIDENCE", "INVALID")
 # Fewer pre-training runs leave a verdict about methods provisional.
 RUNS = 3

@@ -33,7 +33,7 @@ def write(terminal: Any, records: Sequence[Record], width: int, *, whole: bool =
     whole: statements and reasons in full, and a line for every second measure.
     """
     terminal.section("verdicts")
-    judged = any(record.state in show.KIN for record in records)
+    judged = any(record.state in show.FAMILY_STATES for record in records)
     _wrapped(terminal, LEGEND_OF_MODELS if judged else LEGEND, width)
     if whole:
         for source, name, values in ranges(records):

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from harness.artifacts import files, store, tables
 from harness.artifacts.errors import BadEnvironment, InvalidInput, MissingArtifact
+from harness.artifacts.header import TAGS
 from harness.artifacts.provenance import Provenance
 from harness.artifacts.schema import Column, Schema
 
@@ -591,7 +592,7 @@ def test_every_kind_of_artifact_can_be_stored():
     assert set(names.split()) == set(known)
     for schema in known.values():
         for column in schema.columns.values():
-            assert column.dtype in {*store._TAGS, "str"}
+            assert column.dtype in {*TAGS, "str"}
             assert column.axes
     assert len({schema.kind for schema in known.values()}) == len(known)
     assert tables.unpack(tables.pack(["0.norm1", "äö"])) == ["0.norm1", "äö"]

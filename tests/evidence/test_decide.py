@@ -74,16 +74,16 @@ def test_an_equivalence_that_so_few_units_could_never_support_is_uncalibrated_un
     assert equivalent(around(2.0), 0.49 * width).state == "REFUTED"
 
 
-def test_slack_is_the_distance_beyond_the_margin_on_the_claimed_side():
-    assert exceeds(around(0.7), 0.5).slack == pytest.approx(0.2)
-    assert below(around(0.7), 0.5).slack == pytest.approx(-0.2)
-    assert equivalent(around(-0.2), 0.5).slack == pytest.approx(0.3)
-    assert equivalent(around(-0.7), 0.5).slack == pytest.approx(-0.2)
+def test_the_excess_is_the_distance_beyond_the_margin_on_the_claimed_side():
+    assert exceeds(around(0.7), 0.5).excess == pytest.approx(0.2)
+    assert below(around(0.7), 0.5).excess == pytest.approx(-0.2)
+    assert equivalent(around(-0.2), 0.5).excess == pytest.approx(0.3)
+    assert equivalent(around(-0.7), 0.5).excess == pytest.approx(-0.2)
     parts = [exceeds(around(2.0), 0.5), exceeds(around(0.7), 0.5), below(around(0.0), 1.0)]
-    assert all_of(parts).slack == pytest.approx(0.2)
-    # The strongest refutation decides, and its slack need not be the least.
+    assert all_of(parts).excess == pytest.approx(0.2)
+    # The strongest refutation decides, and its excess need not be the least.
     mixed = [exceeds(around(0.0), 0.5), exceeds(around(-0.1), 0.5, level=0.5)]
-    assert all_of(mixed).slack == pytest.approx(-0.6)
+    assert all_of(mixed).excess == pytest.approx(-0.6)
 
 
 def test_exactly_at_the_margin_is_not_beyond_it():

@@ -12,7 +12,8 @@ from scipy.stats import t as student
 
 from harness.artifacts.errors import InvalidInput
 from harness.evidence import estimate as module
-from harness.evidence.estimate import Estimate, bootstrap_counts, mean
+from harness.evidence.estimate import Estimate, mean
+from harness.evidence.resampling import bootstrap_counts
 
 worlds = arrays(np.float64, 8, elements=st.floats(-100, 100, allow_subnormal=False))
 
@@ -85,7 +86,7 @@ def test_counts_are_the_same_everywhere_and_read_only():
 
 def test_blocks_do_not_change_the_result(monkeypatch):
     whole = mean_of(skewed())
-    monkeypatch.setattr(module, "_BLOCK", 60)
+    monkeypatch.setattr(module, "BLOCK", 60)
     pieces = mean_of(skewed())
     assert pieces.draws == pytest.approx(whole.draws)
     assert pieces.jackknife == pytest.approx(whole.jackknife)

@@ -9,9 +9,9 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.provenance import Provenance
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TOKENS, pack
-from harness.evidence import estimate as module
-from harness.evidence.estimate import Estimate, bootstrap_counts
-from harness.evidence.resampling import DRAWS, SEED
+from harness.evidence import resampling as module
+from harness.evidence.estimate import Estimate
+from harness.evidence.resampling import DRAWS, SEED, bootstrap_counts
 from harness.readings.accuracy import Accuracy
 
 N = 101
@@ -66,7 +66,7 @@ def test_it_is_the_bootstrap_of_every_other_estimate():
 
 def test_blocks_of_draws_do_not_change_the_result(monkeypatch):
     whole = Accuracy.from_arrays(artifact()).at("gap", 4).draws
-    monkeypatch.setattr(module, "_BLOCK", 7 * N)
+    monkeypatch.setattr(module, "BLOCK", 7 * N)
     assert Accuracy.from_arrays(artifact()).at("gap", 4).draws == pytest.approx(whole)
 
 

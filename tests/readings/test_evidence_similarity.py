@@ -9,8 +9,7 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.provenance import Provenance
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TOKENS, TYPES, pack
-from harness.evidence.estimate import bootstrap_counts
-from harness.evidence.resampling import BLOCKS, DRAWS, HI, LO, MID, SEED
+from harness.evidence.resampling import BLOCKS, DRAWS, HI, LO, MID, SEED, bootstrap_counts
 from harness.maths.cka import minibatch_cka
 from harness.readings.neighbourhoods import Neighbourhoods
 from harness.readings.pair import Pair

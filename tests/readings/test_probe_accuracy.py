@@ -12,8 +12,7 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.provenance import Provenance
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import pack
-from harness.evidence.estimate import bootstrap_counts
-from harness.evidence.resampling import DRAWS, SEED
+from harness.evidence.resampling import DRAWS, SEED, bootstrap_counts
 from harness.readings.probes import MeasuredProbes, PrintedProbes, ProbeAccuracy, difference, gain
 from harness.readings.published import load
 
