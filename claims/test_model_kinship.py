@@ -72,8 +72,6 @@ def test_kinship_by_what_is_handed_on(model: str, final: Measure, kinship: Famil
     return kinship(final).of(model)
 
 
-@_kinship(
-    "final-mutual", "the nearest neighbours that images have in common in what the networks hand on", "after the final norm"
-)
+@_kinship("final-mutual", "the nearest neighbours that images have in common in the pre-logits", "after the final norm")
 def test_kinship_by_neighbours_in_what_is_handed_on(model: str, final_mutual: Measure, kinship: Family) -> Decision:
     return kinship(final_mutual).of(model)

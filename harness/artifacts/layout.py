@@ -37,7 +37,7 @@ class Layout:
         return len(self.tokens) * sum(self.widths)
 
     def at(self, token: str, depth: int) -> slice:
-        """The columns of one token after a block; at the number of blocks or at -1, those of what the network hands on.
+        """The columns of one token after a block; at the number of blocks or at -1, those of the pre-logits.
 
         Raises InvalidInput for a token that the network does not have, or a depth.
         """
@@ -53,7 +53,7 @@ class Layout:
         return np.concatenate([features[:, self.at(token, depth)] for depth in depths], axis=1, dtype=np.float32)
 
     def final(self, features: NDArray[Any]) -> NDArray[np.float32]:
-        """(n, columns) to what the network hands on, (n, width): the CLS token, or of those without it the pooled maps."""
+        """(n, columns) to the pre-logits, (n, width): the final CLS token, or of those without it the pooled maps."""
         return np.asarray(features[:, self.at(self.tokens[0], -1)], np.float32)
 
     def depth_of(self, column: int) -> int:

@@ -26,7 +26,7 @@ CURVE = Schema(
         # How pre-training went; no rows for weights that were not trained here.
         "epoch": Column("int64", ("row",), "epochs", 1),
         "loss": Column("float64", ("row",), "the objective's own loss, mean over the epoch"),
-        # Without a CLS token, of what is handed on of the last map, and of its mean.
+        # Without a CLS token, of the pre-logits, and of the mean of the last map.
         "knn_cls": Column("float64", ("row",), "20-NN accuracy of the final CLS token on held-back training images", 0, 1),
         "knn_gap": Column("float64", ("row",), "the same of the mean patch token", 0, 1),
     },
@@ -51,7 +51,7 @@ TRACE = Schema(
     "trace",
     1,
     {
-        # What a network hands on while it is fine-tuned, before the first epoch and after each; and the head that it ends with.
+        # The pre-logits of a network while it is fine-tuned, before the first epoch and after each; and the last head.
         "features": Column("float16", ("snapshot", "image", "feature"), "activation, final CLS token"),
         "image": Column("int64", ("image",), "hash of the pixels"),
         "head_weight": Column("float32", ("class", "feature"), "weight"),
@@ -90,7 +90,7 @@ BANK = Schema(
         "gram": Column("float32", ("minibatch", "layer", "pair"), "squared activation"),
         "norm": Column("float64", ("layer",), "mean squared norm of an image's activations, before centring", 0),
         "layers": _TEXT,
-        # The CLS token and the mean of the patch tokens after each block, and last what the network hands on; where in a row
+        # The CLS token and the mean of the patch tokens after each block, and last the pre-logits; where in a row
         # each lies is said by artifacts/layout.py.
         "train": Column("float16", ("bank", "feature"), "activation"),
         "validation": Column("float16", ("query", "feature"), "activation"),
@@ -107,7 +107,7 @@ EMBEDDINGS = Schema(
     "embeddings",
     1,
     {
-        # What somebody's network handed on, image by image, with the hashes by which the images are known.
+        # A network's output, image by image, with the hashes by which the images are known.
         "train": Column("float16", ("bank", "feature"), "activation"),
         "validation": Column("float16", ("query", "feature"), "activation"),
         "train_image": Column("int64", ("bank",), "hash of the pixels"),
@@ -156,9 +156,9 @@ KNN = Schema(
     {
         "tokens": _TEXT,
         "label": Column("int16", ("query",), "class", 0),
-        # The class that the neighbours vote for, from the features after each block and from what the network hands on.
+        # The class that the neighbours vote for, from the features after each block and from the pre-logits.
         "vote": Column("int16", ("token", "depth", "query"), "class", 0),
-        "probe": Column("int16", ("query",), "class, linear probe on the first token of what the network hands on", 0),
+        "probe": Column("int16", ("query",), "class, linear probe on the first token after the final norm", 0),
         "probe_vote": Column("int16", ("query",), "class, neighbours in the probe's logits", 0),
     },
 )
@@ -224,7 +224,7 @@ FINAL = Schema(
     "final",
     2,
     {
-        # Of what both networks hand on: CLS after the final norm, of those without it the pooled maps. As in SIMILARITY.
+        # Of both networks' pre-logits: CLS after the final norm, of those without it the pooled maps. As in SIMILARITY.
         "common": Column("uint8", ("image",), "neighbours"),
         "k": Column("int64", ("one",), "neighbours", 1),
         "cross": Column("float32", ("subset",), "HSIC1"),

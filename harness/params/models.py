@@ -67,7 +67,7 @@ class Released(Download):
 
 
 class Embeddings(Strict):
-    """In the place of weights, what somebody's network handed on of the profile's images: an .npz file as `python -m harness
+    """In the place of weights, a network's features of the profile's images: an .npz file as `python -m harness
     images` says, and its SHA-256.
     """
 

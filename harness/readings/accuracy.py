@@ -60,7 +60,7 @@ class Accuracy:
         return self._estimate(self._index(token) + block)
 
     def final(self, token: str) -> Estimate:
-        """20-NN accuracy of a token after the final norm: what the model hands on."""
+        """20-NN accuracy of a token after the final norm."""
         return self._estimate(self._index(token) + self._depths - 1)
 
     def fall(self, token: str) -> Estimate:

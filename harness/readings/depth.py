@@ -49,7 +49,7 @@ def blocks_of(arrays: Arrays) -> tuple[int, ...]:
 def without_blocks(where: Path | str) -> MissingArtifact:
     """What is raised where a block is asked of embeddings."""
     step = "give weights that run in a network, or let this be missing"
-    return MissingArtifact(where, "embeddings are what a network hands on, and have no blocks", next_step=step)
+    return MissingArtifact(where, "embeddings are a network's output, and have no blocks", next_step=step)
 
 
 def pairs_of(sets: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Similarity of what two models hand on, as estimates: all that can be asked of embeddings, whose layers nobody has.
+"""Similarity of two models' pre-logits, as estimates: the only similarity of embeddings, whose layers are not there.
 
 Of a network it is the CLS token after the final norm, of one without CLS token the pooled maps.
 """
@@ -65,7 +65,7 @@ class Final:
             own_a, own_b = weights @ self_a, weights @ self_b
             if not ((own_a > 0).all() and (own_b > 0).all()):
                 expected = "features that vary over the images"
-                title = f"CKA of what {names[0]} and {names[1]} hand on"
+                title = f"CKA of the pre-logits of {names[0]} and {names[1]}"
                 raise InvalidInput(title, field="self-HSIC", seen="not positive in every resample", expected=expected)
             ratio: FloatArray = weights @ cross / np.sqrt(own_a * own_b)
             return ratio

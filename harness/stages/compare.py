@@ -47,7 +47,7 @@ def run(place: Place, model: str) -> None:
 
 
 def pair(a: store.Arrays, b: store.Arrays, settings: Profile) -> dict[str, dict[str, NDArray[np.generic]]]:
-    """The columns of each kind of comparison of two banks; of embeddings that of what is handed on alone."""
+    """The columns of each kind of comparison of two banks; of embeddings the comparison of pre-logits alone."""
     chosen, images = settings.similarity, settings.extract.images
     made = {"final": final_features(a, b, images, chosen.k, chosen.subsets)}
     if min(len(a["widths"]), len(b["widths"])) > 1:
@@ -109,7 +109,7 @@ def second_opinions(a: store.Arrays, b: store.Arrays, images: int, k: int, subse
 
 
 def final_features(a: store.Arrays, b: store.Arrays, images: int, k: int, subsets: int) -> dict[str, NDArray[np.generic]]:
-    """The columns of a final artifact, of what both models hand on: the CLS token, or of those without it the pooled maps."""
+    """The columns of a final artifact, of both models' pre-logits: the final CLS token, or the pooled maps."""
     x, y = (Layout.of(bank).final(bank["validation"][:images]) for bank in (a, b))
     parts = [(x[i::subsets], y[i::subsets]) for i in range(subsets)]
     triples = [(similarity.hsic1([p], [q])[0, 0], _own([p])[0], _own([q])[0]) for p, q in parts]
@@ -129,7 +129,7 @@ def _common(x: NDArray[np.float32], y: NDArray[np.float32], k: int) -> NDArray[n
 
 
 def _blocks(bank: store.Arrays, layout: Layout, token: str, images: int) -> list[NDArray[np.float32]]:
-    """(n, width) of each block; what the network hands on is no block."""
+    """(n, width) of each block; the pre-logits are no block."""
     features = bank["validation"][:images]
     return [np.asarray(features[:, layout.at(token, depth)], np.float32) for depth in range(len(layout.widths) - 1)]
 

@@ -1,4 +1,4 @@
-"""Images: the profile's pixels as plain arrays, for a network that runs elsewhere and hands on embeddings of them."""
+"""Images: the profile's pixels as plain arrays, for a network that runs elsewhere and gives embeddings of them."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), until: in
     """Make checkpoints/<model>_ft, curves/<model>_ft, path/<model> and trace/<model>; goes on where it was killed (its state
     lies in scratch).
 
-    Raises InvalidInput for a model that the profile does not fine-tune, one that hands on no CLS token, and for images that are
-    not in memory.
+    Raises InvalidInput for a model that the profile does not fine-tune, one whose pre-logits are not the CLS token, and for
+    images that are not in memory.
     """
     settings = place.settings
     recipe, data, architecture = settings.finetune, settings.data, place.params.architecture(model, place.profile)
@@ -76,7 +76,7 @@ def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), until: in
 
 
 def refuse_pooled(network: nn.Module, model: str) -> None:
-    """Raise InvalidInput for a network that does not hand on a CLS token, which is what the claims are about."""
+    """Raise InvalidInput for a network whose pre-logits are not the CLS token, which is what the claims are about."""
     pooled = getattr(network, "global_pool", None)
     if getattr(network, "cls_token", None) is None or pooled != "token":
         seen = f"{type(network).__name__} with {pooled if isinstance(pooled, str) else 'maps'} pooled"

@@ -39,7 +39,7 @@ RANKS = 10
 
 
 class FeatureSet(NamedTuple):
-    """What a probe is trained on: a token ("cls" or "gap"), and layers: blocks, and their number for what the network hands on.
+    """What a probe is trained on: a token ("cls" or "gap"), and layers: blocks, and their number for the pre-logits.
 
     projection: seed of a random projection of them to the width of one layer.
     """

@@ -129,7 +129,7 @@ def _groups(objective: Objective, layer_decay: float) -> list[dict[str, Any]]:
 @torch.no_grad()
 def monitor(objective: Objective, images: Tensor, labels: Tensor, *, bank: int = 4096, queries: int = 1024) -> dict[str, float]:
     """20-NN accuracy of the final CLS token and of the pooled patch tokens on held-back training images; of maps, of what is
-    handed on of them, and of their mean.
+    pre-logits, and of their mean.
     """
     network = objective.backbone().eval()
     take = min(bank + queries, len(images))

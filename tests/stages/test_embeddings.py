@@ -63,7 +63,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 @pytest.fixture
 def file(place: Place) -> File:
-    """What the first model hands on, with the images as the project writes them down."""
+    """The first model's pre-logits, with the images as the project writes them down."""
     export.run(place, say=lambda _: None)
     bank = store.read_arrays(place.path("banks", "one"), BANK)
     final = Layout.of(bank).at("cls", -1)
@@ -153,7 +153,7 @@ def test_what_is_handed_on_is_compared_and_layers_are_not(file: File) -> None:
     assert Final.cka(other, ("mine", "two")).same_depth().value == pytest.approx(expected)
     assert Final.cka(other, ("mine", "two")).values_only().same_depth().value == pytest.approx(expected)
     still = store.Arrays(dict(other.values) | {"self_b": np.zeros(4, np.float32)}, other.provenance, "")
-    with pytest.raises(InvalidInput, match=r"mine and two hand on[\s\S]*features that vary"):
+    with pytest.raises(InvalidInput, match=r"pre-logits of mine and two[\s\S]*features that vary"):
         Final.cka(still, ("mine", "two")).same_depth()
 
 
