@@ -61,6 +61,13 @@ STAGES = {
     "agree": Command("harness.stages.agree", "run", ("model",), False, "agreement of class rankings (appendix D)"),
     "pixels": Command("harness.stages.knn", "pixels", (), True, "20-NN accuracy on raw pixels"),
     "sweep": Command("harness.stages.sweep", "run", (), True, "CKA by minibatch size and number of images (Fig. A1)"),
+    "detect": Command(
+        "harness.stages.detect",
+        "run",
+        ("model", "layers"),
+        True,
+        "a Mask R-CNN on frozen patch tokens: AP of boxes and masks (Table 2)",
+    ),
     "report": Command("harness.stages.report", "run", (), False, "write metrics, plots and a figure of the profile"),
 }
 COMMANDS = {
@@ -84,6 +91,7 @@ COMMANDS = {
 _OPTIONAL = {("fetch", "model"), ("accept", "model")}
 _OPTIONS: dict[str, dict[str, object]] = {
     "model": {"metavar": "NAME", "help": "a model of params.yaml"},
+    "layers": {"metavar": "LAYERS", "help": "final, or final+9, final+10, final+9+10, final+final: what a detector reads"},
     "kind": {"metavar": "KIND", "help": "summaries, probes or summaries_ft: which artifacts of the references"},
 }
 

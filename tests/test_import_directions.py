@@ -30,6 +30,7 @@ ALLOWED = {
         "harness.training",
     },
     "harness/stages": {
+        "harness.evidence.resampling",
         "harness.artifacts",
         "harness.params",
         "harness.data",

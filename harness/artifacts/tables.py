@@ -246,6 +246,28 @@ SWEEP = Schema(
     },
 )
 
+# Of a detector: what AP is taken of, its statistics, and bands of the objects' areas.
+TASKS = ("box", "mask")
+STATISTICS = ("ap", "ap50", "ap75", "small", "medium", "large")
+BANDS = ("all", "small", "medium", "large")
+
+DETECT = Schema(
+    "detect",
+    1,
+    {
+        # On all validation images, in each bootstrap draw of them, and without each of them.
+        "ap": Column("float64", ("task", "statistic", "resample"), "average precision", 0, 1),
+        "edges": Column("float64", ("edge",), "square pixels, between small, medium and large", 0),
+        "loss": Column("float32", ("epoch",), "mean loss of the training"),
+        # The matches of detections with objects, from which AP can be taken again: each category's by falling score.
+        "image": Column("int16", ("detection",), "validation image", 0),
+        "category": Column("int16", ("detection",), "category", 0),
+        "matched": Column("int16", ("task", "band", "detection"), "a bit for each threshold of the overlap", 0, 1023),
+        "uncounted": Column("int16", ("task", "band", "detection"), "a bit for each threshold of the overlap", 0, 1023),
+        "objects": Column("int16", ("class", "band", "validation"), "objects that count", 0),
+    },
+)
+
 
 def pack(names: Sequence[str]) -> NDArray[np.uint8]:
     """Text as an array column: (bytes,) uint8 of a JSON list."""
@@ -271,6 +293,6 @@ def checkpoint(tensors: Mapping[str, NDArray[Any]]) -> Schema:
 
 
 # Every kind of array artifact but checkpoints, whose columns are their network's.
-ARRAYS = {schema.kind: schema for schema in (TRACE, DRIFT, LINE, BANK, EMBEDDINGS, SUMMARY, KNN, PIXELS, PROBE, SWEEP)}
+ARRAYS = {schema.kind: schema for schema in (TRACE, DRIFT, LINE, BANK, EMBEDDINGS, SUMMARY, KNN, PIXELS, PROBE, SWEEP, DETECT)}
 PAIRS = {schema.kind: schema for schema in (CKA, AGREE, SIMILARITY, FINAL)}
 TABLES = {schema.kind: schema for schema in (CURVE, PATH)}

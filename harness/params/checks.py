@@ -23,6 +23,7 @@ def refuse_other_names(params: Params, name: str, profile: Profile) -> None:
         ("references", profile.models),
         ("sweep_models", profile.models),
         ("finetuned", profile.models),
+        ("detected", profile.models),
     ):
         names = getattr(profile, field)
         for model in names:
@@ -34,6 +35,9 @@ def refuse_other_names(params: Params, name: str, profile: Profile) -> None:
     if profile.finetuned and profile.finetune is None:
         seen = f"none for {', '.join(profile.finetuned)}"
         raise InvalidInput("params.yaml", field=f"{where}.finetune", seen=seen, expected="a recipe to fine-tune by (Table A5)")
+    if profile.detected and profile.detection is None:
+        seen = f"none for {', '.join(profile.detected)}"
+        raise InvalidInput("params.yaml", field=f"{where}.detection", seen=seen, expected="parameters of a detector (Table 2)")
     for model in profile.references:
         if params.models[model].family is None:
             raise InvalidInput("params.yaml", field=f"models.{model}.family", seen="none", expected="one, as references have")
@@ -59,7 +63,7 @@ def refuse_embeddings(params: Params) -> None:
     for name, model in params.models.items():
         for at, weights in model.weights.items():
             profile = params.profiles[at]
-            stands = [field for field in ("sweep_models", "finetuned") if name in getattr(profile, field)]
+            stands = [field for field in ("sweep_models", "finetuned", "detected") if name in getattr(profile, field)]
             field, seen, expected = f"models.{name}.architecture", str(model.architecture), ""
             if not isinstance(weights, Embeddings):
                 expected = f"the name of a network, for weights.{at}" if model.architecture is None else ""
@@ -114,6 +118,13 @@ def misfits(profile: Profile) -> Iterator[tuple[str, object, str]]:
     for i, size in enumerate(sweep.images):
         if size % largest:
             yield f"sweep.images.{i}", size, f"a multiple of the largest of sweep.minibatches, {largest}"
+    detection = profile.detection
+    if detection is not None:
+        if len(detection.levels) != len(detection.anchors):
+            expected = f"one for each of detection.levels, {len(detection.levels)}"
+            yield "detection.anchors", list(detection.anchors), expected
+        if any(level not in (0.25, 0.5, 1, 2) for level in detection.levels):
+            yield "detection.levels", list(detection.levels), "0.25, 0.5, 1 or 2 sides of a patch"
     data = profile.data
     if isinstance(data, ReaderData) and data.url and not data.root:
         yield "data.root", "nothing", "the folder that data.url unpacks to"

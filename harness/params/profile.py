@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from harness.artifacts.strict import Count, Positive, Strict, Unit
-from harness.params.images import ReaderData, ScenesData
+from harness.params.images import ReaderData, SceneParams, ScenesData
 from harness.params.models import Key
 from harness.params.recipes import FinetuneRecipe
 
@@ -89,13 +89,38 @@ class SweepParams(Strict):
     seed: int = Field(ge=0)
 
 
+class DetectionParams(Strict):
+    """A Mask R-CNN on the frozen patch tokens of each model (Tables 2 and A6, Fig. 8).
+
+    world: of the scenes that it learns and is judged on; they have several objects on a larger canvas. train, validation: how
+    many of them. levels: strides of the pyramid over the patch's side. anchors: sides in pixels, one a level. channels: of the
+    pyramid and the heads. rois: regions an image that the heads are trained on. detections: the most in an image. rate: of
+    AdamW.
+    """
+
+    world: SceneParams
+    train: Count
+    validation: Annotated[int, Field(ge=8)]
+    levels: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    anchors: Annotated[tuple[Count, ...], Field(min_length=1)]
+    channels: Count
+    rois: Count
+    detections: Count
+    epochs: Count
+    batch: Count
+    rate: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup_steps: Annotated[int, Field(ge=0)]
+    seed: int = Field(default=0, ge=0)
+
+
 class Profile(Strict):
     """A named scale: data, networks, sizes, budgets.
 
     name: the profile's own. models: those that are measured, which are those with weights here. references: what each of
     them is compared with. sweep_models: the two of Fig. A1. anchors: by model, 20-NN accuracy in percent of its final CLS
     token as others published it for the same weights and images. finetuned: those that are fine-tuned as well, by `finetune`,
-    and measured again: mae and then mae_ft.
+    and measured again: mae and then mae_ft. detected: those on whose frozen features a detector is trained, by `detection`.
     """
 
     name: Key
@@ -112,3 +137,5 @@ class Profile(Strict):
     anchors: dict[Key, Annotated[float, Field(gt=0, lt=100)]] = Field(default_factory=dict)
     finetuned: tuple[Key, ...] = ()
     finetune: FinetuneRecipe | None = None
+    detected: tuple[Key, ...] = ()
+    detection: DetectionParams | None = None

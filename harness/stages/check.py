@@ -27,6 +27,7 @@ STAGES: dict[str, tuple[str, Callable[[Profile], Sequence[object]]]] = {
     "agree": ("harness.stages.agree", lambda p: []),
     "pixels": ("harness.stages.knn", lambda p: [p.data, p.extract, p.knn]),
     "sweep": ("harness.stages.sweep", lambda p: [p.data, p.extract.batch, p.sweep, p.sweep_models]),
+    "detect": ("harness.stages.detect", lambda p: [p.data, p.detection]),
     "report": ("harness.stages.report", lambda p: [p.models, p.references]),
 }
 

@@ -382,6 +382,8 @@ def test_a_model_with_weights_that_its_profile_does_not_name_is_refused() -> Non
         ("sweep.minibatches", [64, 32, 1024, 96], ".3", "a divisor of the largest, 1024"),
         ("sweep.images", [1024, 1536], ".1", "a multiple of the largest of sweep.minibatches, 1024"),
         ("sweep.images", [512], ".0", "a multiple of the largest of sweep.minibatches, 1024"),
+        ("detection.levels", [0.5, 3], "", "0.25, 0.5, 1 or 2 sides"),
+        ("detection.anchors", [6], "", "one for each of detection.levels, 2"),
     ],
 )
 def test_sizes_that_do_not_go_together_are_refused(key: str, value: Any, field: str, expected: str) -> None:
@@ -591,7 +593,7 @@ def test_a_replicate_that_cannot_be_made_is_refused(entry: dict[str, Any], field
 
 def test_the_measured_profile_says_the_same_as_the_profile_of_its_name() -> None:
     raw = yaml.safe_load(PROJECT.read_text())
-    assert set(raw["profile"]) == {"name", "models", "sweep_models", "finetuned"}
+    assert set(raw["profile"]) == {"name", "models", "sweep_models", "finetuned", "detected"}
     assert check_params(raw, "params.yaml").profile == "embedded"
     error = refusal(changed("profile.finetuned", ["mae"]))
     assert (error.field, "alias profile: *embedded" in str(error.expected)) == ("profile.finetuned", True)

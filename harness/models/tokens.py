@@ -1,0 +1,56 @@
+"""The frozen patch tokens of a vision transformer, of one block or of several, as maps: what a detector reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from harness.artifacts.errors import InvalidInput
+
+# What a detector reads beside the last block: blocks of a network of twelve, from 0 (Fig. 8); "final+final" is the control, in
+# which nothing is added but width.
+LAYERS: dict[str, tuple[int, ...]] = {
+    "final": (11,),
+    "final+9": (11, 9),
+    "final+10": (11, 10),
+    "final+9+10": (11, 9, 10),
+    "final+final": (11, 11),
+}
+
+
+@torch.inference_mode()
+def patch_tokens(
+    network: nn.Module, normalise: nn.Module, pixels: NDArray[np.uint8], layers: str, *, batch: int, device: str = "cpu"
+) -> Tensor:
+    """(n, layers x width, h, w) float16 of images (n, s, s, 3) uint8: patch tokens after the final norm, h and w patches.
+
+    layers: a key of LAYERS; of a network of another depth, the blocks at the same share of it. Position embeddings are
+    resampled to the images' size by the network (timm's dynamic_img_size).
+    Raises InvalidInput for a network without patch tokens, and for tokens beyond half precision.
+    """
+    depth = len(getattr(network, "blocks", ()))
+    if not depth or not hasattr(network, "patch_embed"):
+        raise InvalidInput("detect", field="network", seen=type(network).__name__, expected="a ViT, which has patch tokens")
+    blocks = [round(block * (depth - 1) / 11) for block in LAYERS[layers]]
+    network.to(device).eval()
+    parts = []
+    for start in range(0, len(pixels), batch):
+        images = torch.from_numpy(pixels[start : start + batch]).to(device).permute(0, 3, 1, 2).float() / 255
+        # timm gives each block once, in the order of depth.
+        found = network.forward_intermediates(
+            normalise(images), indices=sorted(set(blocks)), norm=True, output_fmt="NCHW", intermediates_only=True
+        )
+        of_block = dict(zip(sorted(set(blocks)), found, strict=True))
+        parts.append(torch.cat([of_block[block] for block in blocks], 1).half())
+    tokens = torch.cat(parts).cpu()
+    if not torch.isfinite(tokens).all():
+        raise InvalidInput("detect", field="patch tokens", seen="NaN, Inf or an overflow", expected="numbers within float16")
+    return tokens
+
+
+def patch_side(network: nn.Module) -> int:
+    """The side of a patch in pixels."""
+    side: int = network.patch_embed.patch_size[0]
+    return side

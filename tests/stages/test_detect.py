@@ -1,0 +1,104 @@
+"""The stage detect on small scenes: what it writes, what AP is made of, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from harness.artifacts import store
+from harness.artifacts.closure import ROOT
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.tables import DETECT, STATISTICS, TASKS
+from harness.evidence.resampling import DRAWS, SEED, bootstrap_counts
+from harness.maths.average_precision import IOUS, Matches, average_precision
+from harness.models.build import build, normaliser
+from harness.models.tokens import LAYERS, patch_tokens
+from harness.params.load import check_params
+from harness.stages import detect, weights
+from harness.stages.place import Place
+
+IMAGES = 24
+
+
+def place(**changes: Any) -> Place:
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    profile = raw["profiles"]["embedded"]
+    profile["detection"] |= {"train": 32, "validation": IMAGES, "epochs": 2, "batch": 8, "channels": 8} | changes
+    return Place(check_params(raw, "params.yaml"), "embedded")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, store.Arrays]:
+    folder = tmp_path_factory.mktemp("detect")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        weights.run(place(), "random")
+        detect.run(place(), "random", "final+9")
+        path = folder / place().path("detect", "final+9", "random")
+        return folder, store.read_arrays(path, DETECT)
+
+
+def test_the_artifact_says_what_made_it(measured: tuple[Path, store.Arrays]) -> None:
+    folder, arrays = measured
+    checkpoint = folder / place().path("checkpoints", "random")
+    assert arrays.provenance.inputs == {"checkpoints/random": arrays.provenance.weights}
+    assert checkpoint.is_file()
+    assert arrays["ap"].shape == (len(TASKS), len(STATISTICS), 1 + DRAWS + IMAGES)
+    assert len(arrays["loss"]) == 2
+    low, high = arrays["edges"]
+    assert 0 < low < high
+
+
+def test_ap_can_be_taken_again_from_the_matches(measured: tuple[Path, store.Arrays]) -> None:
+    _, arrays = measured
+    counts = bootstrap_counts(SEED, IMAGES, DRAWS)[6][None].astype(float)
+    without = 1.0 - np.eye(IMAGES)[[3]]
+    bits = 1 << np.arange(len(IOUS))
+    for task in range(len(TASKS)):
+        made = []
+        for category, objects in enumerate(arrays["objects"]):
+            own = arrays["category"] == category
+            matched, uncounted = ((arrays[name][task][:, None, own] & bits[:, None]) > 0 for name in ("matched", "uncounted"))
+            made.append(Matches(np.asarray(arrays["image"][own], np.int64), matched, uncounted, np.asarray(objects, np.int64)))
+        for weights_of, column in ((np.ones((1, IMAGES)), 0), (counts, 7), (without, 1 + DRAWS + 3)):
+            values = np.nanmean(np.stack([average_precision(one, weights_of, 0)[0] for one in made]), 0)
+            assert arrays["ap"][task, 0, column] == pytest.approx(values.mean())
+            assert arrays["ap"][task, 1, column] == pytest.approx(values[0])
+
+
+def test_more_layers_are_more_channels_of_the_same_tokens() -> None:
+    known = place()
+    architecture = known.params.architecture("random", "embedded")
+    network = build(architecture.name, seed=1, positions="sincos", **architecture.options)
+    data: Any = known.settings.data
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    found = {name: patch_tokens(network, normaliser(data.mean, data.std), pixels, name, batch=2) for name in LAYERS}
+    width = found["final"].shape[1]
+    assert found["final"].shape == (3, width, 8, 8)
+    for name, blocks in LAYERS.items():
+        assert found[name].shape[1] == width * len(blocks)
+        assert (found[name][:, :width] == found["final"]).all()
+    assert (found["final+final"][:, width:] == found["final"]).all()
+    assert (found["final+9+10"][:, width:] == torch.cat([found["final+9"][:, width:], found["final+10"][:, width:]], 1)).all()
+    # The tokens of the final block are those that the network's own forward gives.
+    inputs = normaliser(data.mean, data.std)(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255)
+    own = network.forward_features(inputs)[:, 1:].transpose(1, 2).reshape(3, width, 8, 8)
+    assert found["final"].float().numpy() == pytest.approx(own.detach().numpy(), abs=2e-3)
+
+
+def test_what_cannot_be_detected_is_refused(measured: tuple[Path, store.Arrays], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(measured[0])
+    with pytest.raises(InvalidInput, match=r"(?s)--layers.*final\+9"):
+        detect.run(place(), "random", "final9")
+    weights.run(place(), "random_resnet50")
+    with pytest.raises(InvalidInput, match=r"(?s)network.*ResNet.*patch tokens"):
+        detect.run(place(), "random_resnet50", "final")
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    del raw["profiles"]["embedded"]["detection"]
+    with pytest.raises(InvalidInput, match=r"profiles\.embedded\.detection"):
+        detect.run(Place(check_params(raw, "params.yaml"), "embedded"), "random", "final")

@@ -1,0 +1,101 @@
+"""The detector: its pyramid's maps, and that it learns from features with information and from no others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from harness.artifacts.closure import ROOT
+from harness.artifacts.errors import InvalidInput
+from harness.data import coco, scenes, sprites
+from harness.data.coco import Annotations, Instances
+from harness.maths.average_precision import average_precision
+from harness.models.detections import matches
+from harness.params.load import load_params
+from harness.params.profile import DetectionParams
+from harness.training.detector import Detector, Pyramid, detect, train
+
+BANDS = np.array([(0.0, 1e10)])
+
+
+@pytest.mark.parametrize(("factor", "side"), [(0.25, 32), (0.5, 16), (1, 8), (2, 4)])
+def test_a_level_of_the_pyramid_has_its_stride(factor: float, side: int) -> None:
+    maps = Pyramid(12, [factor], 6)(torch.zeros(2, 12, 8, 8))
+    assert maps["0"].shape == (2, 6, side, side)
+
+
+def settings(**changes: object) -> DetectionParams:
+    known = load_params(ROOT / "params.yaml").of("embedded").detection
+    assert known is not None
+    return known.model_copy(update={"channels": 16, "epochs": 12, "batch": 8, "warmup_steps": 5, "rate": 6e-3} | changes)
+
+
+def annotated(split: str, count: int) -> Annotations:
+    made = scenes.compose(sprites.load("digits", split, None), settings().world, split, np.arange(count))
+    return coco.parse(made.coco(), split)
+
+
+def planted(annotations: Annotations) -> torch.Tensor:
+    """(n, classes, 16, 16): the share of each half-patch that an object of a class covers."""
+    maps = torch.zeros(len(annotations), 10, 32, 32)
+    for i, one in enumerate(annotations.instances):
+        for category, mask in zip(one.category, one.masks(), strict=True):
+            maps[i, category] += torch.from_numpy(mask).float()
+    return torch.nn.functional.avg_pool2d(maps, 2).half()
+
+
+def ap(found: list[Instances], annotations: Annotations, task: str) -> np.ndarray:
+    """AP by threshold, mean over the categories."""
+    made = matches(annotations.instances, found, len(annotations.categories), BANDS, task)  # type: ignore[arg-type]
+    weights = np.ones((1, len(annotations)))
+    return np.nanmean(np.stack([average_precision(one, weights, 0)[0] for one in made]), 0)
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[Detector, list[float]]:
+    learnt = annotated("train", 160)
+    torch.manual_seed(0)
+    detector = Detector(10, 2, 32, 10, settings())
+    return detector, train(planted(learnt), learnt.instances, detector, 0).loss
+
+
+def test_it_learns_where_features_say_where_objects_are(trained: tuple[Detector, list[float]]) -> None:
+    detector, loss = trained
+    judged = annotated("validation", 60)
+    assert loss[-1] < 0.75 * loss[0]
+    found = detect(detector, planted(judged))
+    boxes, masks = ap(found, judged, "box"), ap(found, judged, "mask")
+    assert boxes[0] > 0.4
+    assert masks[0] > 0.2
+    assert all(len(one) <= settings().detections for one in found)
+    # The features of another image say nothing about this one.
+    shuffled = ap(detect(detector, planted(judged).roll(1, 0)), judged, "box")
+    assert shuffled[0] < 0.01
+
+
+def test_the_same_seed_gives_the_same_detector() -> None:
+    learnt = annotated("train", 16)
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        detector = Detector(10, 2, 32, 10, settings(epochs=1))
+        train(planted(learnt), learnt.instances, detector, 3)
+        weights.append(torch.cat([p.detach().flatten() for p in detector.parameters()]))
+    assert torch.equal(*weights)
+
+
+def test_what_cannot_be_trained_is_refused() -> None:
+    learnt = annotated("train", 4)
+    with pytest.raises(InvalidInput, match=r"(?s)detection\.batch.*at most 4"):
+        train(planted(learnt), learnt.instances, Detector(10, 2, 32, 10, settings()), 0)
+    broken = torch.full((16, 10, 16, 16), float("nan"))
+    learnt = annotated("train", 16)
+    with pytest.raises((InvalidInput, ValueError), match=r"(?s)loss|degenerate|NaN|nan"):
+        train(broken, learnt.instances, Detector(10, 2, 32, 10, settings(epochs=1)), 0)
+
+
+def test_an_image_without_detections_has_none() -> None:
+    torch.manual_seed(0)
+    (found,) = detect(Detector(10, 2, 32, 10, settings()).eval(), torch.zeros(1, 10, 16, 16))
+    assert len(found) == len(found.rle) == len(found.box)
