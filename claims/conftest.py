@@ -20,6 +20,7 @@ from harness.params.params import Params
 from harness.params.wording import nearest
 from harness.readings.accuracy import Accuracy
 from harness.readings.agreement import Agreements, Answers, MeasuredAnswers, PrintedAnswers
+from harness.readings.detection import Detection, MeasuredDetection, PrintedDetection
 from harness.readings.finetune_path import FinetunePath
 from harness.readings.kinship import Kinship
 from harness.readings.pair import Pairs
@@ -168,6 +169,14 @@ def answers(readings: Readings, source: str) -> Answers:
     if source == "published":
         return PrintedAnswers(readings.published("agree", "top-1 predictions of each model's linear probe"))
     return MeasuredAnswers(readings.agreement)
+
+
+@pytest.fixture
+def detection(readings: Readings, source: str) -> Detection:
+    """Average precision on frozen features, in a profile or as the paper prints it."""
+    if source == "published":
+        return PrintedDetection(readings.published("detect", "box and mask AP of Mask R-CNN on frozen features of each model"))
+    return MeasuredDetection(readings.detection, readings.family("random"))
 
 
 @pytest.fixture

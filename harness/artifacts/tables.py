@@ -256,7 +256,7 @@ DETECT = Schema(
     1,
     {
         # On all validation images, in each bootstrap draw of them, and without each of them.
-        "ap": Column("float64", ("task", "statistic", "resample"), "average precision", 0, 1),
+        "ap": Column("float32", ("task", "statistic", "resample"), "average precision", 0, 1),
         "edges": Column("float64", ("edge",), "square pixels, between small, medium and large", 0),
         "loss": Column("float32", ("epoch",), "mean loss of the training"),
         # The matches of detections with objects, from which AP can be taken again: each category's by falling score.

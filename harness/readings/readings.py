@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from harness.artifacts.errors import MissingArtifact
-from harness.artifacts.tables import AGREE, CKA, FINAL, KNN, PROBE, SIMILARITY, SWEEP, TOKENS, unpack
+from harness.artifacts.tables import AGREE, CKA, DETECT, FINAL, KNN, PROBE, SIMILARITY, SWEEP, TOKENS, unpack
 from harness.evidence.claim import Inputs, undecided
 from harness.evidence.decide import Decision, State
 from harness.evidence.estimate import Estimate
@@ -21,6 +21,7 @@ from harness.params.models import Family
 from harness.params.params import Params
 from harness.readings.accuracy import Accuracy
 from harness.readings.agreement import Agreement
+from harness.readings.detection import DetectionAccuracy
 from harness.readings.files import Files, read_arrays, read_comparison
 from harness.readings.final import Final
 from harness.readings.finding import Finding
@@ -95,6 +96,19 @@ class Readings:
     def finetune_path(self, model: str) -> FinetunePath:
         """How fine-tuning moved a model's attention."""
         return FinetunePath.from_table(self._files.table_of_model("path", model))
+
+    def detection(self, model: str, layers: str = "final") -> DetectionAccuracy:
+        """The average precision of a detector on a model's frozen features.
+
+        Raises MissingArtifact where the profile trains none on the model.
+        """
+        known, source = self.inputs.model_of(model), self.inputs.source
+        self._files.check(known)
+        if known not in self.params.of(source).detected:
+            what = f"profiles.{source}.detected has no {known}"
+            step = "add it and run dvc repro, or decide on the printed numbers with --source published"
+            raise MissingArtifact(f"artifacts/{source}/detect/{layers}/{known}.safetensors", what, next_step=step)
+        return DetectionAccuracy.from_arrays(self._files.arrays(f"detect/{layers}/{known}.safetensors", DETECT))
 
     def sweep(self) -> Sweep:
         """CKA by minibatch size and number of images."""

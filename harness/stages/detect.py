@@ -71,7 +71,7 @@ def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
         inputs={f"checkpoints/{model}": weights.sha256},
         libraries=LIBRARIES,
     )
-    arrays = {"ap": np.stack([resampled(made[task]) for task in TASKS]), "edges": bands[1:3, 1]}
+    arrays = {"ap": np.stack([resampled(made[task]) for task in TASKS]).astype(np.float32), "edges": bands[1:3, 1]}
     arrays |= {"loss": np.array(training.loss, np.float32)} | records(made)
     store.write_arrays(place.path("detect", layers, model), DETECT, arrays, provenance)
 

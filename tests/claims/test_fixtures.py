@@ -207,6 +207,16 @@ def test_what_params_has_is_taken_and_workers_do_not_ask_again(fixtures, monkeyp
     fixtures.pytest_configure(SimpleNamespace(getoption={"source": ["nobody"]}.get, workerinput={}))
 
 
+def test_a_detector_that_the_profile_does_not_train_is_missing(params, tmp_path):
+    readings = Readings(params, Inputs("embedded"), tmp_path)
+    with pytest.raises(MissingArtifact, match=r"(?s)detect/final/mae.*profiles\.embedded\.detected has no mae.*dvc repro"):
+        readings.detection("mae")
+    profile = params.of("embedded").model_copy(update={"detected": ("mae",)})
+    more = params.model_copy(update={"profiles": params.profiles | {"embedded": profile}})
+    with pytest.raises(MissingArtifact, match=r"detect/final/mae\.safetensors"):
+        Readings(more, Inputs("embedded"), tmp_path).detection("mae")
+
+
 def test_slips_get_the_nearest_name(params, tmp_path):
     with pytest.raises(InvalidInput, match=r"embeded[\s\S]*embedded\?"):
         Readings(params, Inputs("embeded"), tmp_path).cka("moco_v3", "dino")

@@ -17,6 +17,7 @@ from harness.artifacts.tables import TYPES
 from harness.evidence.decide import State
 from harness.params.models import FINETUNED, start_of
 from harness.readings.agreement import Agreement, MeasuredAnswers
+from harness.readings.detection import DetectionAccuracy, MeasuredDetection
 from harness.readings.finetune_path import FinetunePath
 from harness.readings.neighbourhoods import Neighbourhoods
 from harness.readings.pair import Pair
@@ -40,7 +41,25 @@ def renamed(names: dict[str, str]) -> World:
     probes = MeasuredProbes(lambda model: worlds.probe_accuracy(named(model)))
     told = replace(told, knn=lambda model: world.knn(named(model)), probes=probes)
     told = replace(told, finetune_path=lambda model: world.finetune_path(named(model)))
+    told = replace(told, detection=detected(lambda model, layers: worlds.detection(named(model), layers)))
     return with_agreements(told, lambda a, b: worlds.agreement(named(a), named(b)))
+
+
+def detected(of: Callable[[str, str], DetectionAccuracy]) -> MeasuredDetection:
+    """Detectors of these accuracies, beside untrained networks as they are planted."""
+    raw = worlds.UNTRAINED
+    return MeasuredDetection(lambda model, layers: (worlds.detection if model in raw else of)(model, layers), raw)
+
+
+def areas_swapped(model: str, layers: str) -> DetectionAccuracy:
+    """O: small objects in the place of large ones."""
+    found = worlds.detection(model, layers)
+    return replace(found, ap=found.ap[:, [0, 1, 2, 5, 4, 3]])
+
+
+def one_layer(model: str, layers: str) -> DetectionAccuracy:
+    """O: no more than the final block, whatever is asked for."""
+    return worlds.detection(model, "final")
 
 
 def with_agreements(world: World, agreements: Callable[[str, str], Agreement]) -> World:
@@ -202,6 +221,7 @@ def not_tuned() -> World:
 MAE_IS_MOCO = {"mae": "moco_v3", "moco_v3": "mae"}
 UNTRAINED_INSTEAD = {"moco_v3": "random", "dino": "random_learned"}
 SWAPPED = {"dino": "mae", "mae": "dino"}
+MAE_AND_MOCO = {"mae": "moco_v3", "moco_v3": "mae"}
 CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
     "je-je-high": {"P": permuted, "R": lambda: renamed(UNTRAINED_INSTEAD), "only the pixels": only_pixels},
     "je-rec-low": {"S": lambda: renamed(SWAPPED), "Q": one_artifact},
@@ -277,6 +297,22 @@ CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
     **{f"arch-rec-far{suffix}": {"R": lambda: renamed({"fcmae": "random"}), "P": permuted} for suffix in ("", "-dino")},
     "msn-ft": {"R": lambda: renamed({"msn_ft": "random"}), "P": lambda: permuted(after=True)},
     "msn-ft-dino": {"R": lambda: renamed({"msn_ft": "random"}), "P": lambda: permuted(after=True)},
+    "det-moco": {"S": lambda: renamed(MAE_AND_MOCO), "Q": lambda: renamed({"mae": "moco_v3"})},
+    "det-dino-nomc": {
+        "S": lambda: renamed({"mae": "dino_nomc", "dino_nomc": "mae"}),
+        "Q": lambda: renamed({"mae": "dino_nomc"}),
+    },
+    "det-dino-mc": {"S": lambda: renamed({"mae": "dino", "dino": "mae"}), "Q": lambda: renamed({"mae": "dino"})},
+    "det-small": {
+        "S": lambda: renamed(MAE_AND_MOCO),
+        "swapped areas": lambda: replace(World(), detection=detected(areas_swapped)),
+    },
+    "det-large": {
+        "S": lambda: renamed(MAE_AND_MOCO),
+        "swapped areas": lambda: replace(World(), detection=detected(areas_swapped)),
+    },
+    "det-inter": {"final twice": lambda: replace(World(), detection=detected(one_layer))},
+    "opposite": {"S": lambda: renamed(MAE_AND_MOCO), "Q": lambda: renamed({"mae": "moco_v3"})},
     "flip-cause": {},
 }
 
@@ -306,6 +342,8 @@ ACCURACY = (
     "ft-inter-",
     "msn-f1",
     "msn-tau",
+    "det-",
+    "opposite",
 )
 
 # Where no intervention, or nothing at all, was measured, a claim cannot be planted.
@@ -356,8 +394,9 @@ def test_a_planted_effect_is_supported(id):
 def test_a_planted_effect_is_supported_on_every_replicate_and_above_the_null_by_roles(id):
     decision, inputs = worlds.on_panel(TESTS[id], EFFECT)
     assert decision.state is State.SUPPORTED
-    # Of MSN, and of CNNs, there is one run.
-    runs = 1 if BASES[id].startswith(("msn-", "arch-", "obj-")) else 3
+    # Of MSN, of CNNs, and of DINO without multi-crop there is one run.
+    alone = ("msn-", "arch-", "obj-", "det-dino-nomc", "det-small", "det-large", "opposite")
+    runs = 1 if BASES[id].startswith(alone) else 3
     assert inputs.runs == (runs if TESTS[id].claim.about == "methods" else None)
 
 

@@ -20,6 +20,7 @@ from harness.evidence.claim import Inputs
 from harness.evidence.decide import Decision, State, all_of
 from harness.params.load import load_params
 from harness.readings.agreement import PrintedAnswers
+from harness.readings.detection import PrintedDetection
 from harness.readings.probes import PrintedProbes
 from harness.readings.published import Number, Published, load
 from harness.readings.readings import Readings
@@ -28,9 +29,14 @@ PROJECT = Path(__file__).parents[2]
 CLAIMS = PROJECT / "claims"
 MODULES = ("test_table1_probes", "test_table2_detection", "test_table_a7_end_to_end_detection", "test_appendix_d_agreement")
 # What no stage measures yet.
-FIXTURES = dict(zip(MODULES[1:3], ("detection", "fine_tuned"), strict=True))
+FIXTURES = {MODULES[2]: "fine_tuned"}
 # How claims that profiles decide too are shown the paper's numbers.
-PRINTED: dict[str, Callable[[Published], Any]] = {MODULES[0]: PrintedProbes, MODULES[3]: PrintedAnswers}
+PRINTED: dict[str, Callable[[Published], Any]] = {
+    "probes": PrintedProbes,
+    "answers": PrintedAnswers,
+    "detection": PrintedDetection,
+    "fine_tuned": lambda numbers: numbers,
+}
 
 PAPER = load(CLAIMS / "published.toml")
 MISPRINT = "table_a7.mask_ap.dino"
@@ -144,9 +150,9 @@ def swapped(pairs: Mapping[str, str], paper: Published = PAPER) -> Published:
 def parts(id: str, paper: Published) -> list[Decision]:
     """What a claim decides, part by part, with its own margin."""
     stated = TESTS[id].claim
-    plotted = stated.published != "numbers"
-    printed = PRINTED.get(TESTS[id].__module__, lambda numbers: numbers)(paper)
-    answer = TESTS[id](printed) if plotted or stated.margin is None else TESTS[id](printed, stated.margin)
+    given: dict[str, Any] = {name: make(paper) for name, make in PRINTED.items()} | {"margin": stated.margin}
+    given |= {"je": ["moco_v3", "dino"], "rec": ["mae"]}
+    answer = TESTS[id](**{name: given[name] for name in inspect.signature(TESTS[id]).parameters})
     return [answer] if isinstance(answer, Decision) else list(answer)
 
 

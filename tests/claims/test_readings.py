@@ -19,8 +19,10 @@ from test_planted import BASES, PLANTED, TESTS
 from worlds import World
 
 from harness.artifacts.tables import TYPES
+from harness.evidence.resampling import DRAWS
 from harness.readings.accuracy import Accuracy
 from harness.readings.agreement import Agreement, MeasuredAnswers
+from harness.readings.detection import DetectionAccuracy, MeasuredDetection
 from harness.readings.finetune_path import FinetunePath
 from harness.readings.neighbourhoods import Neighbourhoods
 from harness.readings.pair import Pair
@@ -115,6 +117,16 @@ def sweep() -> Sweep:
     return Sweep(*(rng.uniform(0, 1, (8, sizes, 5)) for sizes in (4, 4, 3)), "random")
 
 
+@cache
+def boxed(model: str, layers: str) -> DetectionAccuracy:
+    rng = np.random.default_rng([17, worlds.MODELS.index(model), len(layers)])
+    # Untrained networks have nothing, so that every comparison is read.
+    low = 0.0 if model in worlds.UNTRAINED else 0.4
+    return DetectionAccuracy(
+        low + 0.01 * rng.uniform(size=(2, 6, 1)) + 0.001 * rng.uniform(size=(2, 6, 1 + DRAWS + 30)), "random"
+    )
+
+
 WORLD = replace(
     World(),
     cka=pair,
@@ -128,6 +140,7 @@ WORLD = replace(
     answers=MeasuredAnswers(agreement),
     sweep=sweep(),
     finetune_path=finetune_path,
+    detection=MeasuredDetection(boxed, worlds.UNTRAINED),
 )
 
 
@@ -372,6 +385,19 @@ def kept(m: Callable[[str, str], Any], model: str) -> float:
     return diagonal(m(model, f"{model}_ft"), 0, 11, [QKV])
 
 
+def detected(task: int, statistic: int, model: str, layers: str = "final") -> float:
+    """100 AP on all images: a task's (boxes, masks), of a statistic (0 all, 3 small, 5 large)."""
+    return float(100 * WORLD.detection.of(model, layers).ap[task, statistic, 0])
+
+
+def leads(rule: str, statistic: int, others: Sequence[str], margin: float) -> list[Told]:
+    return [
+        (rule, detected(task, statistic, "mae") - detected(task, statistic, other), margin)
+        for other in others
+        for task in (0, 1)
+    ]
+
+
 READINGS: dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]] = {
     "je-je-high": lambda m, _: [
         ("exceeds", diagonal(m(*names), 0, 8), 0.6) for names in (("moco_v3", "dino"), ("random", "random_learned"))
@@ -412,6 +438,21 @@ READINGS: dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]] = {
     },
     "f1": lambda _m, _d: [("exceeds", same("dino", matched=m) - same("mae", matched=m), 0.02) for m in (False, True)],
     "path": lambda _m, _d: [("exceeds", moved("mae", "length") - moved(je, "length"), 0.0) for je in BOTH],
+    "det-moco": lambda _m, _d: leads("exceeds", 0, ["moco_v3"], 0.5),
+    "det-dino-nomc": lambda _m, _d: leads("exceeds", 0, ["dino_nomc"], 0.0),
+    "det-dino-mc": lambda _m, _d: leads("below", 0, ["dino"], 0.0),
+    "det-small": lambda _m, _d: leads("exceeds", 3, ["moco_v3", "dino_nomc"], 0.5),
+    "det-large": lambda _m, _d: leads("below", 5, ["moco_v3", "dino_nomc"], 0.0),
+    "det-inter": lambda _m, _d: [
+        ("exceeds", detected(task, 0, model, "final+9+10") - detected(task, 0, model), 0.0)
+        for model in (*BOTH, "mae")
+        for task in (0, 1)
+    ],
+    "opposite": lambda _m, _d: [
+        *(("exceeds", probe(je, "final") - probe("mae", "final"), 5.0) for je in BOTH),
+        *leads("exceeds", 0, ["moco_v3"], 0.5),
+        *leads("exceeds", 0, ["dino_nomc"], 0.0),
+    ],
     "je-still": lambda _m, _d: [("exceeds", moved("mae", "start") - moved(je, "start"), 0.0) for je in BOTH],
     **arch("moco_v3"),
     **arch("dino"),
@@ -517,6 +558,7 @@ def test_a_claim_compares_what_its_reading_says(id: str, seed: int, monkeypatch:
 ASKS = {
     "difference": {"je-rec-low", "early-onset", "je-late-drop", "rec-quarter", "type-order"}
     | {"knn-diverge", "knn-cls", "knn-gap-closer", "lp-order", "nlp-mae-below", "f1", "path", "je-still"}
+    | {"det-moco", "det-dino-nomc", "det-dino-mc", "det-small", "det-large"}
     | {f"tau-{subset}-{k}" for subset in ("all", "right", "wrong") for k in (5, 10)}
     | {"ft-to-moco", "ft-to-dino", "ft-both", "ft-both-dino", "ft-attn-ln", "ft-attn-top", "ft-fc-split", "je-ft-stable"}
     | {f"msn-{what}{suffix}" for what in ("pt", "f1", "tau") for suffix in ("", "-dino")}
@@ -535,6 +577,8 @@ ASKS = {
         "all-je-same-width",
         "all-mae-code",
         "all-je-code",
+        "det-inter",
+        "opposite",
     },
 }
 BLOCKS = {"je-je-high": (0, 8), "attn-nil": (0, 8), "je-diag": (0, 8), "early-onset": (0, 3)}

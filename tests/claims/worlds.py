@@ -19,10 +19,11 @@ from harness.evidence.claim import Inputs
 from harness.evidence.decide import Decision, all_of
 from harness.evidence.instrument import Instrument
 from harness.evidence.panel import Panel
-from harness.evidence.resampling import BLOCKS, HI
+from harness.evidence.resampling import BLOCKS, DRAWS, HI, SEED, bootstrap_counts
 from harness.params.models import FINETUNED, start_of
 from harness.readings.accuracy import Accuracy
 from harness.readings.agreement import Agreement, Agreements, Answers, MeasuredAnswers
+from harness.readings.detection import Detection, DetectionAccuracy, MeasuredDetection
 from harness.readings.finetune_path import FinetunePath
 from harness.readings.neighbourhoods import Neighbourhoods
 from harness.readings.pair import Pair
@@ -33,7 +34,7 @@ JE, REC, UNTRAINED, SUPERVISED = ["moco_v3", "dino"], ["mae"], ["random", "rando
 # Three pre-training runs of each method.
 RUNS = {method: [method, f"{method}_1", f"{method}_2"] for method in (*JE, *REC)}
 # Methods of one run, by which no measure is calibrated: MSN and CNNs of JE models' objectives, like those; a CNN of MAE's kind.
-FURTHER = {name: [name] for name in ("msn", "moco_v3_resnet50", "dino_resnet50", "fcmae")}
+FURTHER = {name: [name] for name in ("msn", "moco_v3_resnet50", "dino_resnet50", "fcmae", "dino_nomc")}
 METHOD = {run: method for method, runs in (RUNS | FURTHER).items() for run in runs}
 MODELS = [*(run for runs in RUNS.values() for run in runs), *UNTRAINED, SUPERVISED, *FURTHER]
 
@@ -230,6 +231,31 @@ def agreement(a: str, b: str) -> Agreement:
 
 
 @cache
+def detection(model: str, layers: str) -> DetectionAccuracy:
+    """AP as Tables 2 and A6 and Fig. 8 have it: MAE above JE models on the whole and on small objects, below them on large
+    ones; DINO with multi-crop above MAE; further layers help all.
+    """
+    method = METHOD.get(start_of(model))
+    by_method = {"mae": (30, 20, 35), "moco_v3": (27, 16, 38), "dino": (33, 22, 40), "dino_nomc": (28, 17, 38)}
+    overall, small, large = by_method.get(method or "", (12, 8, 14))
+    level = np.array([overall, overall + 20, overall - 5, small, overall, large]) + (2 if layers == "final+9+10" else 0)
+    rng = np.random.default_rng([13, MODELS.index(start_of(model))])
+    ease = np.random.default_rng(14).normal(scale=20, size=IMAGES)
+    # The mean over images is the level itself, but for what differs from run to run.
+    noise = rng.normal(scale=1, size=(2, 6, IMAGES))
+    own = (
+        level[None, :, None]
+        + ease
+        - ease.mean()
+        + noise
+        - noise.mean(2, keepdims=True)
+        + rng.normal(scale=0.05, size=(2, 6, 1))
+    )
+    counts = np.concatenate([np.ones((1, IMAGES)), bootstrap_counts(SEED, IMAGES, DRAWS), 1.0 - np.eye(IMAGES)])
+    return DetectionAccuracy(np.einsum("rn,tsn->tsr", counts / counts.sum(1, keepdims=True), own) / 100, "planted")
+
+
+@cache
 def sweep() -> Sweep:
     """CKA that does not depend on the sizes, and of biased HSIC that does."""
     rng = np.random.default_rng(8)
@@ -253,6 +279,7 @@ class World:
     agreements: Agreements = agreement
     answers: Answers = field(default_factory=lambda: MeasuredAnswers(agreement))
     sweep: Sweep = field(default_factory=sweep)
+    detection: Detection = field(default_factory=lambda: MeasuredDetection(detection, UNTRAINED))
     finetune_path: Callable[[str], FinetunePath] = finetune_path
     je: Sequence[str] = tuple(JE)
     rec: Sequence[str] = tuple(REC)
@@ -292,12 +319,15 @@ def on_panel(claim: Callable[..., Any], world: World) -> tuple[Decision, Inputs]
         return play
 
     probes = world.probes
+    detected = world.detection
     assert isinstance(probes, MeasuredProbes)
+    assert isinstance(detected, MeasuredDetection)
     playing = replace(
         world.remade(cast),
         knn=lambda model: world.knn(inputs.model_of(model)),
         finetune_path=lambda model: world.finetune_path(inputs.model_of(model)),
         probes=MeasuredProbes(lambda model: probes.of(inputs.model_of(model))),
+        detection=MeasuredDetection(lambda model, layers: detected.of(inputs.model_of(model), layers), detected.untrained),
         agreements=cast(world.agreements),
         answers=MeasuredAnswers(cast(world.agreements)),
     )

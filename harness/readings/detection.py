@@ -1,0 +1,120 @@
+"""Average precision of detectors on frozen features, as estimates over images: measured, or as the paper prints it.
+
+All numbers are in points: 100 times COCO's AP. Statistics and tasks have the names that a DETECT artifact has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.store import Arrays
+from harness.artifacts.tables import STATISTICS, TASKS
+from harness.evidence.estimate import Estimate
+from harness.evidence.resampling import DRAWS, SEED, FloatArray
+from harness.readings.published import Published
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionAccuracy:
+    """AP of one model's detector.
+
+    ap: (task, statistic, 1 + draws + image) in [0, 1], on all images, in each bootstrap draw of them, and without each. images:
+    digest of the image list; estimates on equal images are paired.
+    Raises InvalidInput on another shape.
+    """
+
+    ap: FloatArray
+    images: str
+
+    def __post_init__(self) -> None:
+        expected = (len(TASKS), len(STATISTICS))
+        if self.ap.ndim != 3 or self.ap.shape[:2] != expected or self.ap.shape[2] < 1 + DRAWS + 2:
+            seen = f"shape {self.ap.shape}"
+            raise InvalidInput("detection", field="ap", seen=seen, expected=f"{(*expected, '1 + draws + images')}")
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:
+        """From a DETECT artifact."""
+        return cls(np.asarray(arrays["ap"], np.float64), arrays.provenance.images)
+
+    def points(self, task: str, statistic: str) -> Estimate:
+        """100 AP of a task ("box" or "mask") by a statistic ("ap", "ap50", "ap75", "small", "medium" or "large")."""
+        for name, known in ((task, TASKS), (statistic, STATISTICS)):
+            if name not in known:
+                raise InvalidInput("detection", field="AP", seen=name, expected=f"one of {', '.join(known)}")
+        values = 100 * self.ap[TASKS.index(task), STATISTICS.index(statistic)]
+        n = len(values) - 1 - DRAWS
+        key = f"{self.images}/images/n={n}/draws={DRAWS}/seed={SEED}"
+        return Estimate(float(values[0]), values[1 : 1 + DRAWS], n, "images", key, values[1 + DRAWS :])
+
+
+class Detection(Protocol):
+    """AP of models on frozen features, in points."""
+
+    def difference(self, task: str, statistic: str, one: str, other: str) -> Estimate:
+        """AP of one model minus that of another."""
+        ...
+
+    def gain(self, task: str, model: str, layers: str) -> Estimate:
+        """AP with further layers beside the last minus AP with the last alone."""
+        ...
+
+    def uninformative(self, task: str, statistic: str, models: Sequence[str]) -> str:
+        """Why nothing may be said of these models: that none of them is better than an untrained network. Empty otherwise."""
+        ...
+
+
+@dataclass(frozen=True)
+class MeasuredDetection:
+    """AP of a profile. of: a model's name and layers to the accuracy of its detector. untrained: networks without training."""
+
+    of: Callable[[str, str], DetectionAccuracy]
+    untrained: Sequence[str]
+
+    def difference(self, task: str, statistic: str, one: str, other: str) -> Estimate:
+        """As Detection has it, paired over the images."""
+        return self.of(one, "final").points(task, statistic) - self.of(other, "final").points(task, statistic)
+
+    def gain(self, task: str, model: str, layers: str) -> Estimate:
+        """As Detection has it, paired over the images."""
+        return self.of(model, layers).points(task, "ap") - self.of(model, "final").points(task, "ap")
+
+    def uninformative(self, task: str, statistic: str, models: Sequence[str]) -> str:
+        """As Detection has it, by the interval over images, against the best untrained network."""
+        best = max(self.untrained, key=lambda model: self.of(model, "final").points(task, statistic).value)
+        gains = {model: self.difference(task, statistic, model, best) for model in models}
+        if any(gain.interval()[0] > 0 for gain in gains.values()):
+            return ""
+        words = ", ".join(f"{model} {gain.value:+.1f}" for model, gain in gains.items())
+        return f"{task} {statistic} over the untrained {best}: {words}; needed: one of them above it"
+
+
+# What the paper calls a model of params.yaml.
+_PRINTED = {"dino_nomc": "dino_no_multicrop"}
+_STATISTICS = {"ap": "ap", "small": "ap_small", "large": "ap_large"}
+
+
+@dataclass(frozen=True)
+class PrintedDetection:
+    """AP as Table 2 prints it; with DINO as released, Table A6."""
+
+    numbers: Published
+
+    def difference(self, task: str, statistic: str, one: str, other: str) -> Estimate:
+        """As Detection has it. Raises InvalidInput for a number that is not printed."""
+        table = "table_a6" if "dino" in (one, other) else "table2"
+        keys = [f"{table}.{task}_{_STATISTICS[statistic]}.{_PRINTED.get(model, model)}" for model in (one, other)]
+        return self.numbers.difference(*keys)
+
+    def gain(self, task: str, model: str, layers: str) -> Estimate:
+        """Raises InvalidInput: Fig. 8 is a plot."""
+        raise InvalidInput("published numbers", field="gain", seen=f"{layers} of {model}", expected="what is printed")
+
+    def uninformative(self, task: str, statistic: str, models: Sequence[str]) -> str:
+        """The paper prints no untrained network, and ImageNet's features are informative."""
+        return ""
