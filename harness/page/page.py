@@ -16,6 +16,7 @@ from harness.artifacts import files, store
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.tables import KNN, TOKENS, unpack
 from harness.page.figures import all_figures
+from harness.page.findings import caveat, findings, headline
 from harness.page.printed import beside
 from harness.params.models import Embeddings, Released, start_of
 from harness.stages.place import Place
@@ -54,9 +55,13 @@ def page(place: Place, verdicts: Sequence[str]) -> str:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters["row"] = show.row
     printed, unmeasured = beside(place)
+    main = findings(records, place.profile)
     template = environment.from_string(_TEMPLATE.read_text())
     return template.render(
         profile=place.profile,
+        findings=main,
+        headline=headline(main),
+        caveat=caveat(place),
         groups=[(heading, list(group)) for heading, group in groupby(claims, lambda one: table.heading(one.where))],
         counts=[(state, count) for state in show.STATES if (count := Counter(one.state for one in claims)[state])],
         ranges=table.ranges(claims),

@@ -74,7 +74,7 @@ def _source_table(terminal: Any, source: str, records: Sequence[Record], width: 
                 _row(terminal, record, others, wide, width, whole)
     for reason, ids in _without_number(records, whole).items():
         _wrapped(terminal, f"{reason[0]} ({len(ids)}): {reason[1]}: {_listed(ids, whole)}", width)
-    main = sorted((record for record in records if record.rank == "main"), key=order)
+    main = main_findings(records)
     if len(main) > 1:
         _main_findings(terminal, source, main, width)
     elif main:
@@ -120,6 +120,12 @@ def _listed(ids: Sequence[str], whole: bool) -> str:
     few = 6
     more = f" and {len(ids) - few} more (-v lists them)" if len(ids) > few and not whole else ""
     return ", ".join(ids if whole else ids[:few]) + more
+
+
+def main_findings(records: Sequence[Record]) -> list[Record]:
+    """The paper's main findings in its order, those that a number decides first."""
+    main = (record for record in records if record.rank == "main")
+    return sorted(main, key=lambda record: (record.state not in show.NUMBERS, order(record)))
 
 
 def _main_findings(terminal: Any, source: str, records: Sequence[Record], width: int) -> None:
