@@ -72,7 +72,9 @@ class Pool:
         """Some of the networks under all names."""
         order = np.random.default_rng(seed).permutation(len(self.banks))
         # Those that are said to be fine-tuned are further ones.
-        names = [*ROLES, *UNTRAINED, SUPERVISED, *FURTHER, *(role + FINETUNED for role in (*ROLES, "msn"))]
+        # No claim here reads detectors, for which alone DINO without multi-crop stands.
+        further = [name for name in FURTHER if name != "dino_nomc"]
+        names = [*ROLES, *UNTRAINED, SUPERVISED, *further, *(role + FINETUNED for role in (*ROLES, "msn"))]
         who = dict(zip(names, order.tolist(), strict=False))
 
         # A pair keeps its draws (16 MB), which all claims about it share.
