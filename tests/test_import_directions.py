@@ -11,6 +11,8 @@ import pytest
 
 from harness.artifacts.closure import ROOT
 
+MODELS = {"harness.artifacts", "harness.params", "harness.data", "harness.maths", "harness.models"}
+TRAINING = MODELS | {"harness.training"}
 # What the modules of a folder may import of the project.
 ALLOWED = {
     "harness/artifacts": {"harness.artifacts"},
@@ -20,25 +22,9 @@ ALLOWED = {
     "harness/evidence": {"harness.artifacts.errors", "harness.params.models", "harness.evidence"},
     "harness/readings": {"harness.artifacts", "harness.params", "harness.evidence", "harness.readings"},
     "harness/verdicts": {"harness.artifacts", "harness.params.wording", "harness.evidence", "harness.verdicts"},
-    "harness/models": {"harness.artifacts", "harness.params", "harness.data", "harness.maths", "harness.models"},
-    "harness/training": {
-        "harness.artifacts",
-        "harness.params",
-        "harness.data",
-        "harness.maths",
-        "harness.models",
-        "harness.training",
-    },
-    "harness/stages": {
-        "harness.evidence.resampling",
-        "harness.artifacts",
-        "harness.params",
-        "harness.data",
-        "harness.maths",
-        "harness.models",
-        "harness.training",
-        "harness.stages",
-    },
+    "harness/models": MODELS,
+    "harness/training": TRAINING,
+    "harness/stages": TRAINING | {"harness.stages", "harness.evidence.resampling"},
     "harness/page": {
         "harness.artifacts",
         "harness.params",

@@ -59,6 +59,13 @@ class Claim:
     main: bool = False
     quantity: str = ""
 
+    @property
+    def rank(self) -> str:
+        """main, detail, or second: the claim again by a second measure."""
+        if "/" in self.id:
+            return "second"
+        return "main" if self.main else "detail"
+
 
 class Claimed(Protocol):
     """A test function that `claim` has marked."""

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from harness.artifacts.errors import InvalidInput
-from harness.evidence.resampling import BLOCK, FloatArray, blocks_of_counts
+from harness.evidence.resampling import BLOCK, FloatArray, blocks_of_counts, pairing_key
 
 Statistic = Callable[[FloatArray], FloatArray]
 
@@ -73,7 +73,7 @@ class Estimate:
             draws=np.concatenate(values),
             n=n,
             unit=unit,
-            key=f"{key}/{unit}/n={n}/draws={draws}/seed={seed}",
+            key=pairing_key(key, unit, n, draws, seed),
             jackknife=np.concatenate(without) if jackknife else None,
         )
 
@@ -102,7 +102,7 @@ class Estimate:
             draws=drawn,
             n=n,
             unit=unit,
-            key=f"{key}/{unit}/n={n}/draws={draws}/seed={seed}",
+            key=pairing_key(key, unit, n, draws, seed),
             # With one draw only the value is asked for.
             jackknife=left_out if draws > 1 else None,
         )

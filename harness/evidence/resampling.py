@@ -56,3 +56,16 @@ def bootstrap_means(outcomes: FloatArray, seed: int, draws: int) -> FloatArray:
     n = outcomes.shape[1]
     step = max(1, BLOCK // n)
     return np.concatenate([part @ outcomes.T / n for part in blocks_of_counts(seed, n, draws, step)])
+
+
+def resample_weights(n: int, draws: int) -> FloatArray:
+    """(1 + draws + n, n): all units once, each bootstrap sample, and all units but each."""
+    return np.concatenate([np.ones((1, n)), bootstrap_counts(SEED, n, draws), 1.0 - np.eye(n)])
+
+
+def pairing_key(units: str, unit: str, n: int, draws: int, seed: int = SEED) -> str:
+    """What estimates that were resampled alike have in common.
+
+    units: identity of the units and their order. unit: their name.
+    """
+    return f"{units}/{unit}/n={n}/draws={draws}/seed={seed}"

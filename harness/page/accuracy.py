@@ -25,10 +25,23 @@ PROBED = {
 }
 
 
+def pixel_accuracy(place: Place) -> float:
+    """20-NN accuracy on raw pixels in percent."""
+    pixels = store.read_arrays(place.path("pixels"), PIXELS)
+    return 100 * float((pixels["vote"] == pixels["label"]).mean())
+
+
+def final_accuracies(place: Place, model: str) -> dict[str, float]:
+    """In percent: 20-NN accuracy of each token that the model has after the final norm, and of the logistic regression."""
+    arrays = store.read_arrays(place.path("knn", model), KNN)
+    label, votes = arrays["label"], arrays["vote"][:, -1]
+    found = {token: 100 * float((votes[i] == label).mean()) for i, token in enumerate(unpack(arrays["tokens"]))}
+    return found | {"probe": 100 * float((arrays["probe"] == label).mean())}
+
+
 def knn(place: Place) -> tuple[Figure, str]:
     """Fig. 4: 20-NN accuracy by depth, of CLS tokens and of mean patch tokens."""
-    pixels = store.read_arrays(place.path("pixels"), PIXELS)
-    level = 100 * float((pixels["vote"] == pixels["label"]).mean())
+    level = pixel_accuracy(place)
     figure = Figure(figsize=(7.4, 3.0), layout="constrained")
     axes, said = figure.subplots(1, 2, sharey=True), [f"raw pixels: {level:.1f} %"]
     for model, colour, style, width in styles(place):

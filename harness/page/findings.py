@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from harness.artifacts import store
 from harness.artifacts.errors import MissingArtifact
-from harness.artifacts.tables import KNN, PIXELS, unpack
+from harness.page.accuracy import final_accuracies, pixel_accuracy
 from harness.stages.place import Place
 from harness.verdicts import show, table
 from harness.verdicts.record import Record
@@ -35,10 +34,8 @@ def findings(records: Sequence[Record], source: str) -> list[Finding]:
 
 def headline(rows: Sequence[Finding]) -> str:
     """How many of the main findings hold, in a sentence."""
-    states = [row.record.state for row in rows]
-    held, failed, open_ = (states.count(state) for state in ("SUPPORTED", "REFUTED", "INCONCLUSIVE"))
-    rest = len(rows) - held - failed - open_
-    counted = f"{held} hold here, {failed} do not, {open_} are inconclusive, {rest} have no number"
+    held, failed, inconclusive, rest = table.tally([row.record for row in rows])
+    counted = f"{held} hold here, {failed} do not, {inconclusive} are inconclusive, {rest} have no number"
     return f"Of the paper's {len(rows)} main findings {counted}."
 
 
@@ -46,15 +43,12 @@ def caveat(place: Place) -> str:
     """How many of the paper's methods classify better than raw pixels do: what the verdicts can be about. Empty if unknown."""
     methods = [name for name in place.settings.models if place.params.model(name).family in ("je", "rec")]
     try:
-        pixels = store.read_arrays(place.path("pixels"), PIXELS)
-        knn = {name: store.read_arrays(place.path("knn", name), KNN) for name in methods}
+        level = pixel_accuracy(place)
+        known = [final_accuracies(place, name) for name in methods]
     except MissingArtifact:
         return ""
-    level = 100 * float((pixels["vote"] == pixels["label"]).mean())
-    right = {
-        name: 100 * float((a["vote"][0, -1] == a["label"]).mean()) for name, a in knn.items() if "cls" in unpack(a["tokens"])
-    }
-    better = sum(accuracy > level for accuracy in right.values())
+    right = [accuracies["cls"] for accuracies in known if "cls" in accuracies]
+    better = sum(accuracy > level for accuracy in right)
     said = f"20-NN on raw pixels is right on {level:.0f} % of the images; the final CLS token of {better} of the {len(right)}"
     return f"{said} vision transformers of the paper's methods is better."
 

@@ -16,12 +16,7 @@ def paths(place: Place) -> tuple[Figure, str]:
     """Fig. 11: efficiency and displacement of attention by block."""
     figure = Figure(figsize=(7.4, 2.6), layout="constrained")
     axes, said = figure.subplots(1, 2), []
-    finetuned = place.settings.finetuned
-    if not finetuned:
-        raise nothing_to_draw(place, "path", "no model is fine-tuned", "finetuned")
-    for model, colour, style, width in styles(place):
-        if model not in finetuned:
-            continue
+    for model, colour, style, width in _finetuned(place, "path"):
         rows = store.read_table(place.path("path", model, ending=".json"), PATH).rows
         attention = rows[rows.kind == "attention"].sort_values("block").set_index("every")
         fewest = attention.index.max()
@@ -69,12 +64,7 @@ def lines(place: Place) -> tuple[Figure, str]:
     """Loss and accuracy on the straight line from before fine-tuning to after it."""
     figure = Figure(figsize=(7.4, 2.6), layout="constrained")
     axes, said = figure.subplots(1, 2), []
-    finetuned = place.settings.finetuned
-    if not finetuned:
-        raise nothing_to_draw(place, "line", "no model is fine-tuned", "finetuned")
-    for model, colour, style, width in styles(place):
-        if model not in finetuned:
-            continue
+    for model, colour, style, width in _finetuned(place, "line"):
         arrays = store.read_arrays(place.path("line", model), LINE)
         for axis, values in zip(axes, (arrays["loss"].mean(1), 100 * arrays["right"].mean(1)), strict=True):
             axis.plot(arrays["share"], values, style, color=colour, linewidth=width, label=model if width > 1 else None)
@@ -85,3 +75,11 @@ def lines(place: Place) -> tuple[Figure, str]:
     axes[1].set(xlabel="share of the way", ylabel="top-1 %", ylim=(0, 100))
     axes[1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
     return figure, "; ".join(said)
+
+
+def _finetuned(place: Place, kind: str) -> list[tuple[str, str, str, float]]:
+    """The styles of the models that are fine-tuned. Raises MissingArtifact for an artifact of the kind where none is."""
+    found = [style for style in styles(place) if style[0] in place.settings.finetuned]
+    if not found:
+        raise nothing_to_draw(place, kind, "no model is fine-tuned", "finetuned")
+    return found

@@ -12,9 +12,10 @@ from pathlib import Path
 import jinja2
 from pydantic import BaseModel
 
-from harness.artifacts import files, store
+from harness.artifacts import files
 from harness.artifacts.errors import MissingArtifact
-from harness.artifacts.tables import KNN, TOKENS, unpack
+from harness.artifacts.tables import TOKENS
+from harness.page.accuracy import final_accuracies
 from harness.page.figures import all_figures
 from harness.page.findings import caveat, findings, headline
 from harness.page.printed import beside
@@ -105,9 +106,7 @@ def _recipe(recipe: BaseModel | None) -> str:
 
 def _accuracies(place: Place, name: str) -> dict[str, str]:
     try:
-        arrays = store.read_arrays(place.path("knn", name), KNN)
+        known = final_accuracies(place, name)
     except MissingArtifact:
-        return dict.fromkeys(("cls", "gap", "probe"), "not measured")
-    label, tokens = arrays["label"], unpack(arrays["tokens"])
-    found = {token: f"{100 * (arrays['vote'][i, -1] == label).mean():.1f}" for i, token in enumerate(tokens)}
-    return dict.fromkeys(TOKENS, "-") | found | {"probe": f"{100 * (arrays['probe'] == label).mean():.1f}"}
+        return dict.fromkeys((*TOKENS, "probe"), "not measured")
+    return dict.fromkeys(TOKENS, "-") | {key: f"{accuracy:.1f}" for key, accuracy in known.items()}

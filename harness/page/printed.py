@@ -63,7 +63,7 @@ def _accuracy(probes: Callable[[str], ProbeAccuracy], model: str, features: str)
 
 
 def _same(place: Place, a: str, b: str) -> Estimate:
-    one, other = (a, b) if b in place.params.compared(a, place.profile) else (b, a)
+    one, other = place.params.comparison(a, b, place.profile) or (b, a)
     return Agreement.from_arrays(store.read_pairs(place.path("agree", one), AGREE).of(other)).same_answer()
 
 

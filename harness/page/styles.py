@@ -50,10 +50,10 @@ def styles(place: Place) -> Iterator[tuple[str, str, str, float]]:
 
 def cka(place: Place, a: str, b: str) -> tuple[store.Arrays, bool]:
     """The two models' CKA, and whether b is its first."""
-    for one, other, turn in ((a, b, False), (b, a, True)):
-        if other in place.params.compared(one, place.profile):
-            return store.read_pairs(place.path("cka", one), CKA).of(other), turn
-    raise MissingArtifact(place.path("cka", a), f"neither {a} nor {b} is a reference", next_step="compare with references")
+    known = place.params.comparison(a, b, place.profile)
+    if known is None:
+        raise MissingArtifact(place.path("cka", a), f"neither {a} nor {b} is a reference", next_step="compare with references")
+    return store.read_pairs(place.path("cka", known[0]), CKA).of(known[1]), known != (a, b)
 
 
 def ordered_cka(place: Place, a: str, b: str) -> tuple[NDArray[np.float64], list[str]]:

@@ -64,6 +64,10 @@ class Params(Strict):
         references = self.compared_with(profile, finetuned=name != start_of(name))
         return references[: references.index(name) + 1] if name in references else references
 
+    def comparison(self, a: str, b: str, profile: str) -> tuple[str, str] | None:
+        """Of two models the one whose artifact has their comparison, and the other; None where neither has it."""
+        return next(((one, other) for one, other in ((a, b), (b, a)) if other in self.compared(one, profile)), None)
+
     def compared_with(self, profile: str, *, finetuned: bool) -> list[str]:
         """The references of a profile, and for fine-tuned models also the fine-tuned ones of them."""
         settings = self.of(profile)

@@ -13,7 +13,7 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TOKENS, unpack
 from harness.evidence.estimate import Estimate, mean
-from harness.evidence.resampling import BLOCKS, DRAWS, HI, LO, SEED, FloatArray, bootstrap_means
+from harness.evidence.resampling import BLOCKS, DRAWS, HI, LO, SEED, FloatArray, bootstrap_means, pairing_key
 from harness.readings.depth import at_depth, blocks_of, without_blocks
 
 
@@ -107,7 +107,7 @@ class Accuracy:
         outcomes, draws = self._resampled
         own, n = outcomes[index], outcomes.shape[1]
         without = (own.sum() - own) / (n - 1)
-        key = f"{self.images}/images/n={n}/draws={DRAWS}/seed={SEED}"
+        key = pairing_key(self.images, "images", n, DRAWS)
         return Estimate(float(own.mean()), draws[:, index], n, "images", key, without)
 
     @cached_property

@@ -15,7 +15,7 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import STATISTICS, TASKS
 from harness.evidence.estimate import Estimate
-from harness.evidence.resampling import DRAWS, SEED, FloatArray
+from harness.evidence.resampling import DRAWS, FloatArray, pairing_key
 from harness.readings.published import Published
 
 
@@ -49,7 +49,7 @@ class DetectionAccuracy:
                 raise InvalidInput("detection", field="AP", seen=name, expected=f"one of {', '.join(known)}")
         values = 100 * self.ap[TASKS.index(task), STATISTICS.index(statistic)]
         n = len(values) - 1 - DRAWS
-        key = f"{self.images}/images/n={n}/draws={DRAWS}/seed={SEED}"
+        key = pairing_key(self.images, "images", n, DRAWS)
         return Estimate(float(values[0]), values[1 : 1 + DRAWS], n, "images", key, values[1 + DRAWS :])
 
 

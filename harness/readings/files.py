@@ -76,9 +76,9 @@ class Files:
         embeddings = [model for model in (a, b) if self.params.model(model).architecture is None]
         if embeddings and kind in (CKA.kind, SIMILARITY.kind):
             raise without_blocks(folder / embeddings[0])
-        for model, other, transposed in ((a, b, False), (b, a, True)):
-            if other in self.params.compared(model, self.inputs.source):
-                return folder / f"{model}.safetensors", transposed
+        known = self.params.comparison(a, b, self.inputs.source)
+        if known is not None:
+            return folder / f"{known[0]}.safetensors", known != (a, b)
         references = ", ".join(self.params.of(self.inputs.source).references)
         raise MissingArtifact(
             folder / f"{a}.safetensors", f"neither {a} nor {b} is among {references}", next_step="add a reference"

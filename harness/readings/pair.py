@@ -18,7 +18,7 @@ from harness.artifacts.layout import of_type
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import TYPES, unpack
 from harness.evidence.estimate import Estimate
-from harness.evidence.resampling import BLOCKS, CHOOSES, DRAWS, SEED, FloatArray
+from harness.evidence.resampling import BLOCKS, CHOOSES, DRAWS, FloatArray, pairing_key
 from harness.readings.depth import at_depth, blocks_of
 from harness.readings.resampled_cka import ResampledCka, resampled_cka
 
@@ -215,7 +215,7 @@ class Pair:
         last = 1 + self.draws
         if values.shape != (last + n,):
             raise InvalidInput(self._title, field="statistic", seen=f"shape {values.shape}", expected=f"({last + n},)")
-        key = f"{self.images}/{self.unit}/n={n}/draws={self.draws}/seed={SEED}"
+        key = pairing_key(self.images, self.unit, n, self.draws)
         return Estimate(float(values[0]), values[1:last], n, self.unit, key, values[last:])
 
     def _part(self, units: NDArray[np.bool_], name: str) -> Self:

@@ -20,7 +20,7 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import unpack
 from harness.evidence.estimate import Estimate, mean
-from harness.evidence.resampling import DRAWS, SEED, FloatArray, bootstrap_means
+from harness.evidence.resampling import DRAWS, SEED, FloatArray, bootstrap_means, pairing_key
 from harness.params.wording import nearest
 from harness.readings.depth import pairs_of, without_blocks
 from harness.readings.published import Published
@@ -109,7 +109,7 @@ class ProbeAccuracy:
         index = list(self.right).index(self.chosen(features))
         value, draws, without = (part[..., index] for part in self._resampled)
         n = next(iter(self.right.values())).shape[1]
-        return Estimate(float(value), draws, n, "images", f"{self.images}/images/n={n}/draws={DRAWS}/seed={SEED}", without)
+        return Estimate(float(value), draws, n, "images", pairing_key(self.images, "images", n, DRAWS), without)
 
     def code_length(self, features: str) -> Estimate:
         """What a training label costs in an online code, in percent of log2(classes) bits, resampled over training images.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.artifacts.errors import InvalidInput
-from harness.evidence.resampling import SEED, FloatArray, bootstrap_counts
+from harness.evidence.resampling import FloatArray, resample_weights
 
 
 class ResampledCka(NamedTuple):
@@ -39,7 +39,7 @@ def resampled_cka(
     Raises InvalidInput where the pixels do not vary in some resample.
     """
     n = cross.shape[1]
-    weights = np.concatenate([np.ones((1, n)), bootstrap_counts(SEED, n, draws), 1.0 - np.eye(n)])
+    weights = resample_weights(n, draws)
     top, own_a, own_b = (_sums(weights, array) for array in (cross, self_a, self_b))
     if pixels is not None:
         own, with_a, with_b = (weights @ pixels[0])[:, None, None], _sums(weights, pixels[1]), _sums(weights, pixels[2])

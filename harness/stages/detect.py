@@ -13,7 +13,7 @@ from harness.artifacts.tables import BANDS, DETECT, STATISTICS, TASKS
 from harness.data import coco, scenes, sprites
 from harness.data.coco import Annotations
 from harness.data.images import hashes
-from harness.evidence.resampling import DRAWS, SEED, FloatArray, bootstrap_counts
+from harness.evidence.resampling import DRAWS, FloatArray, resample_weights
 from harness.maths.average_precision import IOUS, Matches, average_precision
 from harness.models import checkpoint
 from harness.models.build import build, normaliser
@@ -59,7 +59,7 @@ def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
     classes = len(train_objects.categories)
     torch.manual_seed(settings.seed)
     detector = Detector(tokens.shape[1], patch_side(network), settings.world.size, classes, settings)
-    training = train(tokens, train_objects.instances, detector, settings.seed, device=device)
+    loss = train(tokens, train_objects.instances, detector, settings.seed, device=device)
     found = detect(detector, validation, device=device)
     bands = bands_of(objects)
     made = {task: matches(objects.instances, found, classes, bands, task) for task in TASKS}
@@ -72,7 +72,7 @@ def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
         libraries=LIBRARIES,
     )
     arrays = {"ap": np.stack([resampled(made[task]) for task in TASKS]).astype(np.float32), "edges": bands[1:3, 1]}
-    arrays |= {"loss": np.array(training.loss, np.float32)} | records(made)
+    arrays |= {"loss": np.array(loss, np.float32)} | records(made)
     store.write_arrays(place.path("detect", layers, model), DETECT, arrays, provenance)
 
 
@@ -88,7 +88,7 @@ def resampled(made: list[Matches]) -> FloatArray:
     As COCO has it, the mean over the categories that have objects there. Raises InvalidInput where none has.
     """
     n = made[0].objects.shape[1]
-    weights = np.concatenate([np.ones((1, n)), bootstrap_counts(SEED, n, DRAWS), 1.0 - np.eye(n)])
+    weights = resample_weights(n, DRAWS)
     rows: dict[str, FloatArray] = {}
     for band, name in enumerate(BANDS):
         values = np.stack([average_precision(one, weights, band) for one in made])

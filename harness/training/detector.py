@@ -9,7 +9,6 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -116,16 +115,10 @@ class Detector(nn.Module):
         return found, total
 
 
-@dataclass(frozen=True, eq=False)
-class Training:
-    """loss: mean of each epoch."""
+def train(features: Tensor, objects: Sequence[Instances], detector: Detector, seed: int, *, device: str = "cpu") -> list[float]:
+    """Train a detector in place on cached features (n, width, h, w), in any precision, and the objects of each image.
 
-    detector: Detector
-    loss: list[float]
-
-
-def train(features: Tensor, objects: Sequence[Instances], detector: Detector, seed: int, *, device: str = "cpu") -> Training:
-    """Train a detector on cached features (n, width, h, w), in any precision, and the objects of each image.
+    Returns the mean loss of each epoch.
 
     Images without an object take no part. Raises InvalidInput when the loss stops being finite.
     """
@@ -160,7 +153,7 @@ def train(features: Tensor, objects: Sequence[Instances], detector: Detector, se
             raise InvalidInput("detector", field="loss", seen=f"{mean} in epoch {epoch}", expected="a finite loss")
         curve.append(mean)
         print(json.dumps({"epoch": epoch + 1, "loss": mean}), file=sys.stderr, flush=True)
-    return Training(detector, curve)
+    return curve
 
 
 @torch.no_grad()

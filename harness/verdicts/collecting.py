@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.artifacts.errors import HarnessError, InvalidInput
-from harness.evidence.claim import Inputs
+from harness.evidence.claim import Claim, Inputs
 from harness.params.wording import nearest
 from harness.verdicts.session import INPUTS, SESSION, ClaimSession, claim_of, id_of, source_of
 
@@ -83,21 +83,21 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         selected = items
     # With --model nothing but claims about it, without it all but those.
     judging = bool(config.getoption("model"))
-    stated_by = [(item, claim_of(getattr(item, "function", None))) for item in selected]
-    for item, stated in stated_by:
-        if stated is not None:
-            item.extra_keyword_matches.add(stated.id)
-    items[:] = [item for item, stated in stated_by if (stated is not None and stated.about == "model") is judging]
+    about_models = set()
+    for item, stated in _claims_of(selected):
+        item.extra_keyword_matches.add(stated.id)
+        if stated.about == "model":
+            about_models.add(item)
+    items[:] = [item for item in selected if (item in about_models) is judging]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Remember what is to be decided; an xdist worker tells the controller, which collects nothing itself."""
     claims = session.config.stash[SESSION]
-    for item in session.items:
-        stated = claim_of(getattr(item, "function", None))
-        if stated is not None:
-            claims.registered[item.nodeid] = (asdict(stated) | {"id": id_of(item, stated)}, source_of(item))
+    for item, stated in _claims_of(session.items):
+        known = asdict(stated) | {"id": id_of(item, stated), "rank": stated.rank}
+        claims.registered[item.nodeid] = (known, source_of(item))
     told = getattr(session.config, "workerinput", None)
     if told is not None:
         path = Path(told["claims"], told["workerid"])
@@ -123,17 +123,21 @@ def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None
     claims.registered.update({nodeid: (stated, source) for nodeid, (stated, source) in told["registered"].items()})
 
 
+def _claims_of(items: Sequence[pytest.Item]) -> list[tuple[pytest.Item, Claim]]:
+    """The items that are claims, with what they state."""
+    found = ((item, claim_of(getattr(item, "function", None))) for item in items)
+    return [(item, stated) for item, stated in found if stated is not None]
+
+
 def _check(session: pytest.Session, claims: ClaimSession, items: Sequence[pytest.Item]) -> None:
     """Find the claims among the items and read the reversals. Raises UsageError, InvalidInput, MissingArtifact."""
     config = session.config
     places: dict[tuple[str, str], str] = {}
-    for item in items:
-        stated = claim_of(getattr(item, "function", None))
-        if stated is not None:
-            key = (id_of(item, stated), source_of(item))
-            if key in places:
-                raise pytest.UsageError(f"claim {key[0]} stands twice: {places[key]} and {item.nodeid}")
-            places[key] = item.nodeid
+    for item, stated in _claims_of(items):
+        key = (id_of(item, stated), source_of(item))
+        if key in places:
+            raise pytest.UsageError(f"claim {key[0]} stands twice: {places[key]} and {item.nodeid}")
+        places[key] = item.nodeid
     named = config.getoption("reversals")
     path = Path(named) if named else config.rootpath / "claims" / "reversals.toml"
     if not named and not (places and path.is_file()):
@@ -150,8 +154,7 @@ def _selected(ids: Sequence[str], items: Sequence[pytest.Item]) -> Sequence[pyte
     """The claims of these ids with their second measures; all items without ids. Raises UsageError for an id of no claim."""
     if not ids:
         return list(items)
-    stated_by = [(item, claim_of(getattr(item, "function", None))) for item in items]
-    claims = [(item, stated.id) for item, stated in stated_by if stated is not None]
+    claims = [(item, stated.id) for item, stated in _claims_of(items)]
     known = {id for _, id in claims} | {id.partition("/")[0] for _, id in claims}
     for id in ids:
         if id not in known:

@@ -17,7 +17,7 @@ from harness.artifacts.errors import BadEnvironment, MissingArtifact
 from harness.evidence.claim import Claim, Inputs
 from harness.verdicts import show, table
 from harness.verdicts.deciding import decided, is_explained
-from harness.verdicts.session import INPUTS, SESSION, claim_of, id_of, rank_of, record_of, source_of
+from harness.verdicts.session import INPUTS, SESSION, claim_of, id_of, record_of, source_of
 
 if TYPE_CHECKING:
     from harness.evidence.decide import Decision
@@ -57,7 +57,7 @@ def pytest_runtest_makereport(
         report.longrepr = text if report.outcome == "failed" else None
     reversal = item.config.stash[SESSION].reversals.get((stated.id, record.source))
     if reversal is not None and state == "REFUTED":
-        report.outcome, report.wasxfail = "skipped", f"known since {reversal.date}: {reversal.evidence}"
+        report.outcome, report.wasxfail = "skipped", f"{show.KNOWN} {reversal.date}: {reversal.evidence}"
         record = replace(record, reason=f"{record.reason}; {report.wasxfail}")
     elif reversal is not None and state in show.NUMBERS:
         report.outcome = "failed"
@@ -132,7 +132,7 @@ def _record(stated: Claim, item: pytest.Item, decision: Decision) -> Record:
         n=decision.n,
         unit=decision.unit,
         title=stated.title,
-        rank=rank_of(stated),
+        rank=stated.rank,
         quantity=stated.quantity,
         direction=decision.direction,
         doubt=decision.doubt,

@@ -49,9 +49,8 @@ class ClaimSession:
         for nodeid, (stated, source) in self.registered.items():
             if nodeid in self.crashed or nodeid not in self.records:
                 reason = "the worker crashed" if nodeid in self.crashed else "not run: the session ended before it"
-                kept = {name: stated[name] for name in ("id", "statement", "where", "reading", "title", "quantity")}
-                rank = rank_of(Claim(**stated))
-                self.records[nodeid] = Record(**kept, source=source, state="INVALID", reason=reason, rank=rank)
+                kept = {name: stated[name] for name in ("id", "statement", "where", "reading", "title", "quantity", "rank")}
+                self.records[nodeid] = Record(**kept, source=source, state="INVALID", reason=reason)
         return sorted((self.records[nodeid] for nodeid in self.registered), key=lambda r: (r.source, r.id))
 
 
@@ -63,14 +62,6 @@ def claim_of(function: object) -> Claim | None:
 
 def _parameter(item: pytest.Item, name: str) -> str:
     return str(cast(pytest.Function, item).callspec.params[name])
-
-
-def rank_of(stated: Claim) -> str:
-    """Whether the claim is one of the paper's main findings, a detail, or a claim again by a second measure."""
-    # The id of a claim about a model begins with the model.
-    if stated.about != "model" and "/" in stated.id:
-        return "second"
-    return "main" if stated.main else "detail"
 
 
 def source_of(item: pytest.Item) -> str:

@@ -27,6 +27,8 @@ LETTERS = {
     "NO_EVIDENCE": "N",
     "INVALID": "X",
 }
+# What the reason of a refuted claim says where a reversal records it.
+KNOWN = "known since"
 YELLOW = {"yellow": True}
 _COLOURS = {"SUPPORTED": {"green": True}, "REFUTED": {"red": True}, "INVALID": {"red": True}}
 
@@ -72,8 +74,8 @@ def numbers(record: Record, room: int | None = None) -> str:
     if record.estimate is None:
         return ""
     low, high = record.interval or (record.estimate, record.estimate)
-    sign = {"above": ">", "below": "<", "within": "within +-"}.get(record.direction or "", "")
-    margin = "" if record.margin is None or not sign else f" {sign} {_short(record.margin)}".replace("+- ", "+-")
+    sign = {"above": "> ", "below": "< ", "within": "within +-"}.get(record.direction or "", "")
+    margin = "" if record.margin is None or not sign else f" {sign}{_short(record.margin)}"
     places = _places(low, high)
     value, low_text, high_text = (f"{number:.{places}f}" for number in (record.estimate, low, high))
     text = f"{value} [{low_text}, {high_text}]{margin}"
@@ -94,7 +96,7 @@ def where_to_look(record: Record) -> str:
 
 def letter(record: Record) -> str:
     """A state's letter; V for REFUTED as a reversal records it."""
-    if record.state == "REFUTED" and "known since" in record.reason:
+    if record.state == "REFUTED" and KNOWN in record.reason:
         return "V"
     return LETTERS[record.state]
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 ENOUGH = 24
 _RANGE = re.compile(r"(\S+) range(?: over (blocks \S+))? (\S+ \[.*?\])")
 _PART = re.compile(r"(Fig\.|Table) ([A-Z]?)(\d+)")
-# What the main findings are counted as.
-_HELD = {"SUPPORTED": "hold", "REFUTED": "do not hold", "INCONCLUSIVE": "are inconclusive"}
 LEGEND = (
     "S supported, R refuted, V refuted as recorded in reversals.toml, I inconclusive, U uncalibrated, M missing, N no evidence"
 )
@@ -60,18 +58,22 @@ def ranges(records: Sequence[Record]) -> list[tuple[str, str, str]]:
 
 def _source_table(terminal: Any, source: str, records: Sequence[Record], width: int, whole: bool) -> None:
     by_number = sorted((record for record in records if record.state in show.NUMBERS), key=order)
-    second = [record for record in by_number if record.rank == "second" and not whole]
-    above = {record.id: record for record in by_number if record.rank != "second"}
-    folded = [record for record in second if record.id.partition("/")[0] in above]
-    rows = [record for record in by_number if record not in folded]
+    firsts = {record.id for record in by_number if record.rank != "second" and not whole}
+    rows: list[Record] = []
+    others: dict[str, list[Record]] = {}
+    for record in by_number:
+        base = record.id.partition("/")[0]
+        if record.rank == "second" and base in firsts:
+            others.setdefault(base, []).append(record)
+        else:
+            rows.append(record)
     if rows:
         terminal.write_line(f"{source}: every claim that a number decides"[:width], bold=True)
         wide = max(len(record.id) for record in rows)
         for title, group in groupby(rows, lambda record: heading(record.where)):
             terminal.write_line(title[:width], bold=True)
             for record in group:
-                others = [one for one in folded if one.id.partition("/")[0] == record.id]
-                _row(terminal, record, others, wide, width, whole)
+                _row(terminal, record, others.get(record.id, []), wide, width, whole)
     for reason, ids in _without_number(records, whole).items():
         _wrapped(terminal, f"{reason[0]} ({len(ids)}): {reason[1]}: {_listed(ids, whole)}", width)
     main = main_findings(records)
@@ -128,12 +130,18 @@ def main_findings(records: Sequence[Record]) -> list[Record]:
     return sorted(main, key=lambda record: (record.state not in show.NUMBERS, order(record)))
 
 
+def tally(records: Sequence[Record]) -> tuple[int, int, int, int]:
+    """How many are SUPPORTED, REFUTED, INCONCLUSIVE, and in any other state."""
+    states = [record.state for record in records]
+    held, failed, inconclusive = (states.count(state) for state in ("SUPPORTED", "REFUTED", "INCONCLUSIVE"))
+    return held, failed, inconclusive, len(states) - held - failed - inconclusive
+
+
 def _main_findings(terminal: Any, source: str, records: Sequence[Record], width: int) -> None:
     """The paper's main findings, one line each, and how many of them hold."""
-    counts = {words: sum(record.state == state for record in records) for state, words in _HELD.items()}
-    undecided = len(records) - sum(counts.values())
-    counted = ", ".join(f"{count} {words}" for words, count in counts.items())
-    text = f"{source}: of the paper's {len(records)} main findings {counted}, {undecided} have no number"
+    held, failed, inconclusive, rest = tally(records)
+    counted = f"{held} hold, {failed} do not hold, {inconclusive} are inconclusive, {rest} have no number"
+    text = f"{source}: of the paper's {len(records)} main findings {counted}"
     terminal.write_line("")
     _wrapped(terminal, text, width, bold=True)
     wide = max(len(record.title) for record in records)

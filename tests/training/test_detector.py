@@ -57,7 +57,7 @@ def trained() -> tuple[Detector, list[float]]:
     learnt = annotated("train", 160)
     torch.manual_seed(0)
     detector = Detector(10, 2, 32, 10, settings())
-    return detector, train(planted(learnt), learnt.instances, detector, 0).loss
+    return detector, train(planted(learnt), learnt.instances, detector, 0)
 
 
 def test_it_learns_where_features_say_where_objects_are(trained: tuple[Detector, list[float]]) -> None:
