@@ -85,13 +85,24 @@ COMMANDS = {
         False,
         "record results under changed code that gives the same numbers",
     ),
+    "judge": Command(
+        "harness.stages.judge",
+        "run",
+        ("weights", "architecture", "name", "key", "prefix"),
+        False,
+        "write a model's entry, measure it, and say whether it is like JE or REC models",
+    ),
     "diff": Command("harness.verdicts.diff", "run", ("before", "after"), False, "compare two verdict files"),
 }
 # What may be left out, beside --profile.
-_OPTIONAL = {("fetch", "model"), ("accept", "model")}
+_OPTIONAL = {("fetch", "model"), ("accept", "model"), *(("judge", name) for name in ("architecture", "name", "key", "prefix"))}
 _OPTIONS: dict[str, dict[str, object]] = {
     "model": {"metavar": "NAME", "help": "a model of params.yaml"},
     "layers": {"metavar": "LAYERS", "help": "final, or final+9, final+10, final+9+10, final+final: what a detector reads"},
+    "architecture": {"metavar": "NAME", "help": "an architecture of the profile, or a timm network"},
+    "name": {"metavar": "NAME", "help": "what the model is called in params.yaml (default: as the file)"},
+    "key": {"metavar": "KEY", "help": "the dictionary in the file that holds the network, such as teacher"},
+    "prefix": {"metavar": "TEXT", "help": "what the network's names begin with there, such as backbone."},
     "kind": {"metavar": "KIND", "help": "summaries, probes or summaries_ft: which artifacts of the references"},
 }
 
@@ -135,8 +146,8 @@ def _run(options: argparse.Namespace) -> int:
         from harness.stages.device import chosen_device
 
         extra = {"device": chosen_device()}
-    getattr(importlib.import_module(command.module), command.function)(place, *chosen, **extra)
-    return 0
+    code = getattr(importlib.import_module(command.module), command.function)(place, *chosen, **extra)
+    return code or 0
 
 
 def _value(options: argparse.Namespace, name: str, known: Params) -> object:
@@ -174,6 +185,8 @@ def _parser() -> argparse.ArgumentParser:
                 sub.add_argument(which, help="a verdict file, or a git revision that has one")
         elif name == "page":
             sub.add_argument("verdicts", nargs="*", help="verdict files (default: artifacts/verdicts.json)")
+        elif name == "judge":
+            sub.add_argument("weights", help="a file of weights, or timm's pretrained ones, such as vit_small_patch16_224.dino")
         elif name == "accept":
             sub.add_argument("stage", help="the stage whose code was changed, such as compare")
     return parser

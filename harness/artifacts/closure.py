@@ -59,12 +59,14 @@ def _imports(module: str, path: Path) -> set[str]:
 
 
 def dependencies(module: str) -> list[str]:
-    """The files that decide what a stage's module computes: `files` without harness/artifacts and harness/params.
+    """The files that decide what a stage's module computes: `files` without harness/artifacts, harness/params and the
+    package's own file.
 
-    The one is how artifacts are read and written; when what they mean changes, a schema's version does. The other is how
-    params.yaml is read; a fingerprint has its resolved values.
+    The first is how artifacts are read and written; when what they mean changes, a schema's version does. The second is how
+    params.yaml is read; a fingerprint has its resolved values. The third offers names to notebooks.
     """
-    return [name for name in files(module) if not name.startswith(("harness/artifacts/", "harness/params/"))]
+    without = ("harness/artifacts/", "harness/params/", "harness/__init__.py")
+    return [name for name in files(module) if not name.startswith(without)]
 
 
 def fingerprint(*modules: str) -> dict[str, str]:

@@ -229,6 +229,10 @@ class Readings:
         return found.values_only() if self.inputs.values_only else found
 
 
+# For a notebook: harness.read("embedded").
+read = Readings.of
+
+
 # A pair keeps its draws (16 MB), which every claim about it shares.
 @lru_cache(maxsize=24)
 def _pair(path: Path, names: tuple[str, str], transposed: bool, deconfounded: bool) -> Pair:

@@ -42,7 +42,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_module_and_the_one_it_imports() -> None:
-    assert closure.files("harness.maths.cka") == ["harness/artifacts/errors.py", "harness/maths/cka.py"]
+    above = "harness/__init__.py"
+    assert closure.files("harness.maths.cka") == [above, "harness/artifacts/errors.py", "harness/maths/cka.py"]
+    assert closure.dependencies("harness.maths.cka") == ["harness/maths/cka.py"]
     assert closure.dependencies("harness.maths.cka") == ["harness/maths/cka.py"]
 
 
