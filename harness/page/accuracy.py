@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from harness.artifacts import store
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.tables import CURVE, KNN, PIXELS, PROBE, TOKENS, unpack
-from harness.page.styles import COLOURS, GREY, methods_of, nothing_to_draw, styles
+from harness.page.styles import GREY, WIDE, methods_of, nothing_to_draw, style, styles
 from harness.readings.probes import MeasuredProbes, ProbeAccuracy, difference
 from harness.stages.place import Place
 
@@ -42,23 +42,24 @@ def final_accuracies(place: Place, model: str) -> dict[str, float]:
 def knn(place: Place) -> tuple[Figure, str]:
     """Fig. 4: 20-NN accuracy by depth, of CLS tokens and of mean patch tokens."""
     level = pixel_accuracy(place)
-    figure = Figure(figsize=(7.4, 3.0), layout="constrained")
+    figure = Figure(figsize=(WIDE, 4.6), layout="constrained")
     axes, said = figure.subplots(1, 2, sharey=True), [f"raw pixels: {level:.1f} %"]
-    for model, colour, style, width in styles(place):
-        arrays = store.read_arrays(place.path("knn", model), KNN)
+    for one in styles(place):
+        arrays = store.read_arrays(place.path("knn", one.model), KNN)
         for axis, token in zip(axes, TOKENS, strict=True):
             if token not in unpack(arrays["tokens"]):
                 continue
             right = 100 * (arrays["vote"][unpack(arrays["tokens"]).index(token)] == arrays["label"]).mean(1)
-            label = model if width > 1 else None
-            axis.plot(np.linspace(0, 1, len(right)), right, style, color=colour, linewidth=width, label=label)
-            said.append(f"{model}, {token.upper()}: {right[-1]:.1f} %")
+            depth = np.linspace(0, 1, len(right))
+            axis.plot(depth, right, one.line, color=one.colour, linewidth=one.width, label=one.label)
+            said.append(f"{one.title}, {token.upper()}: {right[-1]:.1f} %")
     for axis, token in zip(axes, TOKENS, strict=True):
-        axis.axhline(level, color=GREY, linewidth=0.8, linestyle=":")
-        axis.annotate("raw pixels", (0, level), fontsize=6, va="bottom")
-        axis.set(title=f"{token.upper()} features", xlabel="share of the depth", ylim=(0, 100))
-    axes[0].set_ylabel("top-1 %")
-    axes[1].legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
+        axis.axhline(level, color=GREY, linewidth=1.2, linestyle=":")
+        axis.annotate("raw pixels", (0, level), va="bottom")
+        name = {"cls": "CLS token", "gap": "mean of the patch tokens"}[token]
+        axis.set(title=name, xlabel="share of the depth (1: after the final norm)", ylim=(0, 100))
+    axes[0].set_ylabel("20-NN accuracy, %")
+    axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure, "; ".join(said)
 
 
@@ -69,9 +70,10 @@ def probes(place: Place) -> tuple[Figure, str]:
         raise nothing_to_draw(place, "probes", "no model of the paper's methods")
     of = {m: ProbeAccuracy.from_arrays(store.read_arrays(place.path("probes", m), PROBE), m) for m in models}
     probes, said = MeasuredProbes(of.__getitem__), []
-    figure = Figure(figsize=(7.4, 0.34 * len(PROBED) * len(models) ** 0.5 + 0.8), layout="constrained")
+    figure = Figure(figsize=(WIDE, 0.4 * len(PROBED) * len(models) ** 0.5 + 1.0), layout="constrained")
     axis = figure.subplots()
-    for i, (model, colour) in enumerate(zip(models, COLOURS, strict=False)):
+    for i, model in enumerate(models):
+        own = style(place, model)
         final = of[model].estimate("final").value
         for row, features in enumerate(PROBED):
             if not any(name.startswith(features) for name in [*of[model].right, "pair", "wide"]):
@@ -79,32 +81,32 @@ def probes(place: Place) -> tuple[Figure, str]:
             gain = difference(probes, (model, features), (model, "final"))
             low, high = gain.interval()
             y = row + 0.22 * (i - (len(models) - 1) / 2)
-            label = f"{model} (final {final:.1f} %)" if row == 0 else None
-            axis.plot([low, high], [y, y], color=colour, linewidth=1.6)
-            axis.plot([gain.value], [y], "o", color=colour, markersize=4, label=label)
-            said.append(f"{model}, {PROBED[features]}: {gain.value:+.1f}")
+            label = f"{own.title} (final CLS token alone: {final:.1f} %)" if row == 0 else None
+            axis.plot([low, high], [y, y], color=own.colour, linewidth=2.0)
+            axis.plot([gain.value], [y], "o", color=own.colour, markersize=5, label=label)
+            said.append(f"{own.title}, {PROBED[features]}: {gain.value:+.1f}")
     axis.axvline(0, color=GREY, linewidth=0.8)
     axis.set(yticks=range(len(PROBED)), xlabel="percentage points over the final CLS token alone")
     axis.set_yticklabels(list(PROBED.values()))
     axis.invert_yaxis()
-    axis.legend(fontsize=6)
+    axis.legend()
     return figure, "; ".join(said)
 
 
 def curves(place: Place) -> tuple[Figure, str]:
     """20-NN accuracy of the final CLS token during pre-training."""
-    figure, said = Figure(figsize=(7.4, 2.6), layout="constrained"), []
+    figure, said = Figure(figsize=(WIDE, 4.2), layout="constrained"), []
     axis = figure.subplots()
-    for model, colour, style, width in styles(place):
-        rows = store.read_table(place.path("curves", model, ending=".json"), CURVE).rows
+    for one in styles(place):
+        rows = store.read_table(place.path("curves", one.model, ending=".json"), CURVE).rows
         if not len(rows):
             continue
-        axis.plot(rows.epoch, 100 * rows.knn_cls, style, color=colour, linewidth=width, label=model if width > 1 else None)
-        said.append(f"{model}: {100 * rows.knn_cls.iloc[-1]:.1f} % after {rows.epoch.iloc[-1]} epochs")
+        axis.plot(rows.epoch, 100 * rows.knn_cls, one.line, color=one.colour, linewidth=one.width, label=one.label)
+        said.append(f"{one.title}: {100 * rows.knn_cls.iloc[-1]:.1f} % after {rows.epoch.iloc[-1]} epochs")
     if not said:
         raise MissingArtifact(
             place.path("curves", ending=""), "nothing was trained here", next_step="released weights have none"
         )
-    axis.set(xlabel="epoch", ylabel="top-1 %")
-    axis.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
+    axis.set(xlabel="epoch", ylabel="20-NN accuracy, %", ylim=(0, 100))
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure, "; ".join(said)

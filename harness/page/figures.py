@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from html import escape
 
 import matplotlib as mpl
@@ -17,77 +18,144 @@ from harness.stages.place import Place
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure of the page. svg: empty where it could not be drawn, and missing says why and what would make it."""
+    """A figure of the page. where: the paper's figures and tables whose numbers it shows; empty of our own. message: what the
+    paper says about it. svg: empty where it could not be drawn, and missing says why and what would make it. by_type: the same
+    figure with layers ordered by type, if it has layers.
+    """
 
-    where: str
+    where: tuple[str, ...]
     title: str
     caption: str
+    message: str = ""
     svg: str = ""
+    by_type: str = ""
     missing: str = ""
+
+    @property
+    def label(self) -> str:
+        """What comes before the title."""
+        return ", ".join(self.where) or "Beyond the paper"
+
+
+# In the paper's order.
+_FIGURES: tuple[tuple[Shown, Callable[..., tuple[Figure, str]]], ...] = (
+    (
+        Shown(
+            ("Fig. 1",),
+            "CKA of all layers",
+            "Layers in the order in which they run, with the numbers of their blocks; one colour scale.",
+            "JE models show high similarity to each other and are less similar to REC models.",
+        ),
+        similarity.maps,
+    ),
+    (
+        Shown(
+            ("Fig. 2",),
+            "CKA at the same depth, by layer type",
+            "Of the first run of each method.",
+            "Attention and normalization layers of JE and REC models differ more than fully-connected layers do.",
+        ),
+        similarity.layer_types,
+    ),
+    (
+        Shown(
+            ("Fig. 3",),
+            "CKA of block outputs across architectures, by distance in depth",
+            "Blocks so many twelfths of the depth apart. Dashed: vision transformers of a JE and a REC objective.",
+            "Similar objectives give similar representations even across different architectures.",
+        ),
+        similarity.distances,
+    ),
+    (
+        Shown(
+            ("Fig. 4",),
+            "20-NN accuracy by block",
+            "Thin lines: further runs of a method.",
+            "Class separability of MAE decreases after the first blocks. The CLS token of the last blocks of JE models holds "
+            "much class information.",
+        ),
+        accuracy.knn,
+    ),
+    (
+        Shown(
+            ("Fig. 5", "Fig. 6", "Table 1"),
+            "What probes gain over a linear one on the final CLS token",
+            "Points and 95 % intervals.",
+            "Deeper probes and intermediate layers add accuracy for MAE, and hardly any for JE models.",
+        ),
+        accuracy.probes,
+    ),
+    (
+        Shown(
+            ("Fig. 9",),
+            "CKA before and after fine-tuning",
+            "Layers and colours as in Fig. 1.",
+            "Fine-tuning makes MAE more similar to a pre-trained MoCo-v3.",
+        ),
+        similarity.finetuned_maps,
+    ),
+    (
+        Shown(
+            ("Fig. 11",),
+            "Fine-tuning: path efficiency and displacement of the attention weights",
+            "By block, from snapshots after each epoch; dotted, from the fewest snapshots. Efficiency 1 is a straight path.",
+            "Attention weights of MAE move to their new values more directly than those of JE models.",
+        ),
+        finetuning.paths,
+    ),
+    (
+        Shown(
+            (),
+            "Fine-tuning, epoch by epoch: CKA with each pre-trained model",
+            "Debiased CKA of the final CLS token with the model's own start and end (grey) and with each pre-trained method.",
+        ),
+        finetuning.drifts,
+    ),
+    (
+        Shown(
+            (),
+            "Loss and accuracy on the line between the weights before and after fine-tuning",
+            "On validation images; the head is interpolated too, from zero.",
+        ),
+        finetuning.lines,
+    ),
+    (
+        Shown(
+            ("Fig. A1",),
+            "CKA by minibatch size and by number of images",
+            "Mean over layers, with their range.",
+            "Minibatch CKA is consistent from minibatches of 32 and 1,024 images on.",
+        ),
+        similarity.sweep,
+    ),
+    (
+        Shown(
+            (),
+            "20-NN accuracy during pre-training",
+            "Final CLS token, on 1,024 training images; the table of models has accuracy on validation images.",
+        ),
+        accuracy.curves,
+    ),
+)
+# Those that have layers.
+_BY_TYPE = (similarity.maps, similarity.finetuned_maps)
 
 
 def all_figures(place: Place) -> list[Shown]:
     """Every figure in the paper's order. Raises InvalidInput for a broken artifact; what is missing is told in its place."""
-    figures = []
-    for where, title, caption, draw in (
-        ("Fig. 1", "CKA of all layers", "Layers by type, of each its blocks in order. One colour scale.", similarity.maps),
-        ("Fig. 2", "CKA at the same depth, by layer type", "Of the first run of each method.", similarity.layer_types),
-        (
-            "Fig. 3",
-            "CKA of block outputs across architectures, by distance in depth",
-            "Blocks so many twelfths of the depth apart. Dashed: vision transformers of a JE and a REC objective.",
-            similarity.distances,
-        ),
-        (
-            "Fig. 4",
-            "20-NN accuracy by block",
-            "Thin lines are further runs of a method; the last point is the final norm.",
-            accuracy.knn,
-        ),
-        (
-            "Fig. 5, 6, Table 1",
-            "What probes gain over a linear one on the final CLS token",
-            "Points, with 95 % intervals.",
-            accuracy.probes,
-        ),
-        (
-            "Fig. 9",
-            "CKA before and after fine-tuning",
-            "A name that ends in _ft is of the model after it. Layers and colours as in Fig. 1.",
-            similarity.finetuned_maps,
-        ),
-        (
-            "Fig. 11",
-            "Fine-tuning: how straight attention goes, and how far",
-            "By block, of snapshots after each epoch; dotted, with the fewest snapshots. 1 is a straight way.",
-            finetuning.paths,
-        ),
-        (
-            "Beyond the paper",
-            "Fine-tuning, epoch by epoch: whom a model's final features are like",
-            "Debiased CKA of the final CLS token with the model's own start and end (grey) and each method as pre-trained.",
-            finetuning.drifts,
-        ),
-        (
-            "Beyond the paper",
-            "Loss and accuracy on the straight line through the parameters, from before fine-tuning to after it",
-            "On validation images; the head goes along, from zero.",
-            finetuning.lines,
-        ),
-        ("Fig. A1", "CKA by minibatch size and by number of images", "Mean over layers, with their range.", similarity.sweep),
-        (
-            "Protocol",
-            "20-NN accuracy during pre-training",
-            "Final CLS token, on 1,024 training images; the table of models has accuracy on validation images.",
-            accuracy.curves,
-        ),
-    ):
-        try:
-            with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif", "font.size": 8}):
-                figures.append(Shown(where, title, caption, svg=_svg(*draw(place), title)))
-        except MissingArtifact as error:
-            figures.append(Shown(where, title, caption, missing=str(error)))
-    return figures
+    return [_drawn(place, shown, draw) for shown, draw in _FIGURES]
+
+
+def _drawn(place: Place, shown: Shown, draw: Callable[..., tuple[Figure, str]]) -> Shown:
+    style = {"svg.fonttype": "none", "svg.hashsalt": shown.title, "font.family": "sans-serif", "font.size": 9}
+    small = dict.fromkeys(("legend.fontsize", "xtick.labelsize", "ytick.labelsize"), 8)
+    try:
+        with mpl.rc_context(style | small | {"axes.titlesize": 10}):
+            svg = _svg(*draw(place), shown.title)
+            by_type = f"{shown.title}, by layer type"
+            return replace(shown, svg=svg, by_type=_svg(*draw(place, by_type=True), by_type) if draw in _BY_TYPE else "")
+    except MissingArtifact as error:
+        return replace(shown, missing=str(error))
 
 
 def _svg(figure: Figure, said: str, title: str) -> str:

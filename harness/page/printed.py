@@ -44,10 +44,14 @@ def beside(place: Place) -> tuple[list[Beside], int]:
     for model in place.params.models:
         for features, words in _SETS.items():
             own = partial(_accuracy, probes, model, features)
-            measured[f"table1.{features}.{model}"] = ("Table 1, top-1 %", f"{model}, {words}", own)
+            measured[f"table1.{features}.{model}"] = ("Table 1, top-1 %", f"{place.params.title(model)}, {words}", own)
         for other in place.params.models:
             same = partial(_same, place, model, other)
-            measured[f"appendix_d.f1.{model}_{other}"] = ("Appendix D, F1", f"{model} and {other}", same)
+            measured[f"appendix_d.f1.{model}_{other}"] = (
+                "Appendix D, F1",
+                f"{place.params.title(model)} and {place.params.title(other)}",
+                same,
+            )
     rows = [
         Beside(*measured[key][:2], _printed(one), _ours(measured[key][2])) for key, one in numbers.items() if key in measured
     ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +13,33 @@ from harness.artifacts import store
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.layout import of_type, types_of
 from harness.artifacts.tables import CKA, unpack
+from harness.params.models import start_of
 from harness.stages.place import Place
 
-# Okabe and Ito's colours, which the colour-blind tell apart, for methods in the order of the parameters.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Of a figure as wide as the page, in inches: at 1280 pixels a point of its text is 1.4 of them.
+WIDE = 11.5
+# Two methods of a family have shades of one colour, chosen from those of Okabe and Ito, which the colour-blind tell apart.
+SHADES: dict[str | None, tuple[str, ...]] = {
+    "je": ("#0072B2", "#56B4E9", "#00355C", "#5E4FA2"),
+    "rec": ("#D55E00", "#E69F00", "#7A3300"),
+    "supervised": ("#009E73",),
+    "random": ("#707070", "#A8A8A8"),
+    None: ("#CC79A7", "#7B3F6E"),
+}
 GREY = "#808080"
+# Of architectures in the profile's order.
+DASHES = ("-", "--", "-.", ":")
+
+
+class Style(NamedTuple):
+    """How a model is drawn. label: None of another run of a method, which is drawn thin and not named."""
+
+    model: str
+    title: str
+    colour: str
+    line: str
+    width: float
+    label: str | None
 
 
 def nothing_to_draw(place: Place, kind: str, what: str, among: str = "references") -> MissingArtifact:
@@ -35,17 +58,31 @@ def pairs_of(place: Place) -> list[tuple[str, str]]:
     return list(combinations(methods_of(place), 2))[:3]
 
 
-def styles(place: Place) -> Iterator[tuple[str, str, str, float]]:
-    """Every model of the profile with its colour, line style and width: one colour a method, its first run the widest."""
-    known = {model: place.params.model(model) for model in place.settings.models}
-    firsts = [m for m, entry in known.items() if entry.family != "random" and entry.replicate_of is None]
-    order = sorted(firsts, key=lambda m: m not in methods_of(place))
-    for model, entry in known.items():
-        if entry.family == "random":
-            yield model, GREY, "--", 1.2
-        else:
-            again, i = divmod(order.index(entry.replicate_of or model), len(COLOURS))
-            yield model, COLOURS[i], "-." if again else "-", 1.8 if entry.replicate_of is None else 0.7
+def styles(place: Place) -> list[Style]:
+    """Every model of the profile: a colour for each family, a shade for each method, a dash for each architecture."""
+    return [style(place, model) for model in place.settings.models]
+
+
+def style(place: Place, model: str) -> Style:
+    """A model's style. Another run of a method has the method's; so has its fine-tuned form."""
+    known, first = place.params.model, place.params.model(model).replicate_of or start_of(model)
+    entry = known(first)
+    family = [m for m in place.settings.models if known(m).family == entry.family and known(m).replicate_of is None]
+    methods = [m for m in family if _method(place, m, family) == m]
+    shades = SHADES[entry.family]
+    architectures = list(place.settings.architectures)
+    dash = DASHES[architectures.index(entry.architecture) % len(DASHES)] if entry.architecture else ":"
+    colour = shades[methods.index(_method(place, first, family)) % len(shades)]
+    again = known(model).replicate_of is not None
+    title = place.params.title(model)
+    return Style(model, title, colour, dash, 0.8 if again else 2.0, None if again else title)
+
+
+def _method(place: Place, model: str, family: Sequence[str]) -> str:
+    """The model of the family that is the same method on another architecture, by its name; or the model itself."""
+    kind = place.params.model(model).architecture
+    same = (m for m in family if model.startswith(f"{m}_") and place.params.model(m).architecture != kind)
+    return next(same, model)
 
 
 def cka(place: Place, a: str, b: str) -> tuple[store.Arrays, bool]:
@@ -56,12 +93,14 @@ def cka(place: Place, a: str, b: str) -> tuple[store.Arrays, bool]:
     return store.read_pairs(place.path("cka", known[0]), CKA).of(known[1]), known != (a, b)
 
 
-def ordered_cka(place: Place, a: str, b: str) -> tuple[NDArray[np.float64], list[str]]:
-    """CKA of all layers of both, type by type and of each its blocks, a's in the rows; and the types."""
+def ordered_cka(place: Place, a: str, b: str, *, by_type: bool) -> tuple[NDArray[np.float64], list[list[str]]]:
+    """CKA of all layers of both, a's in the rows, and the layers' names: by depth, or type by type and of each its blocks."""
     arrays, turn = cka(place, a, b)
-    orders = [_by_type(unpack(arrays[name])) for name in ("layers_a", "layers_b")]
+    names = [unpack(arrays[name]) for name in ("layers_a", "layers_b")]
+    orders = [_by_type(own) if by_type else list(range(len(own))) for own in names]
     matrix = np.array(arrays["cka"], np.float64)[np.ix_(*orders)]
-    return (matrix.T if turn else matrix), unpack(arrays["types"])
+    named = [[own[i] for i in order] for own, order in zip(names, orders, strict=True)]
+    return (matrix.T, named[::-1]) if turn else (matrix, named)
 
 
 def _by_type(layers: Sequence[str]) -> list[int]:

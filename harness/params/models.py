@@ -96,12 +96,13 @@ Weights = Annotated[
 
 
 class Model(Strict):
-    """family: of the references, whose claims it enters; a model without one is measured and enters none. architecture: a name
-    under the profile's architectures, null of embeddings. weights: by profile, a recipe to train, a released file, or
-    embeddings. replicate_of: the model that this is another pre-training run of, the same but for the seed. In the file such a
-    model may have a replicate_of and a seed alone.
+    """title: what figures call it, by default its name. family: of the references, whose claims it enters; a model without
+    one is measured and enters none. architecture: a name under the profile's architectures, null of embeddings. weights: by
+    profile, a recipe to train, a released file, or embeddings. replicate_of: the model that this is another pre-training
+    run of, the same but for the seed. In the file such a model may have a replicate_of and a seed alone.
     """
 
+    title: str | None = None
     family: Family | None = None
     architecture: Key | None
     replicate_of: Key | None = None

@@ -30,6 +30,16 @@ class Params(Strict):
         """The named model, of a fine-tuned one that it started as; InvalidInput with the nearest name if there is none."""
         return pick(self.models, start_of(name), "models")
 
+    def title(self, name: str) -> str:
+        """What figures and tables call a model: "MoCo-v3", "MoCo-v3, run 2" of another run of it, "MAE, fine-tuned"."""
+        entry, start = self.model(name), start_of(name)
+        if name != start:
+            return f"{self.title(start)}, fine-tuned"
+        if entry.title is None and entry.replicate_of is not None:
+            runs = [entry.replicate_of, *(m for m, other in self.models.items() if other.replicate_of == entry.replicate_of)]
+            return f"{self.title(entry.replicate_of)}, run {runs.index(name) + 1}"
+        return entry.title or name
+
     def weights(self, name: str, profile: str) -> AnyRecipe | Released | Embeddings:
         """How the model's weights come to be at the profile, of a fine-tuned one those that it started with."""
         finetuned = self.of(profile).finetuned

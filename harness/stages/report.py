@@ -91,25 +91,29 @@ def _write(place: Place, name: str, text: str) -> None:
 
 
 def _picture(place: Place, knn: pd.DataFrame, cka: dict[str, np.ndarray]) -> bytes:
-    """Heat maps of CKA between the pre-trained references, and k-NN accuracy by block."""
+    """Heat maps of CKA between the pre-trained references, and 20-NN accuracy of the CLS token by block, beside raw pixels."""
     known = {m: place.params.model(m) for m in place.settings.references}
     # Of several pre-training runs the first.
     trained = [m for m, entry in known.items() if entry.family in ("je", "rec") and entry.replicate_of is None]
     shown = [pair for pair in cka if set(pair.split("-")) <= set(trained)][:3] or list(cka)[:3]
-    with mpl.rc_context({"font.size": 8, "svg.hashsalt": "report"}):
-        figure = Figure(figsize=(4 + 2.4 * len(shown), 2.9), layout="constrained")
+    title = place.params.title
+    with mpl.rc_context({"font.size": 10, "svg.hashsalt": "report"}):
+        figure = Figure(figsize=(4.4 + 2.8 * len(shown), 3.4), layout="constrained")
         axes = figure.subplots(1, len(shown) + 1, width_ratios=[1] * len(shown) + [1.4])
         for axis, pair in zip(axes, shown, strict=False):
             a, b = pair.split("-")
             image = axis.imshow(cka[pair], origin="lower", vmin=0, vmax=1, cmap="magma")
-            axis.set(title=f"CKA, {a} and {b}", ylabel=f"{a}, layer", xlabel=f"{b}, layer")
+            axis.set(title="CKA of all layers", ylabel=title(a), xlabel=title(b))
         figure.colorbar(image, ax=axes[: len(shown)], shrink=0.8)
+        of_cls = knn[knn.features == TOKENS[0]]
         for model in trained or place.settings.models:
-            for token, style in zip(TOKENS, ("-", ":"), strict=True):
-                rows = knn[(knn.model == model) & (knn.features == token)]
-                axes[-1].plot(rows.depth, 100 * rows.accuracy, style, label=f"{model}, {token}")
-        axes[-1].set(title="20-NN by block", xlabel="block", ylabel="top-1 %")
-        axes[-1].legend(fontsize=6, ncol=2)
+            rows = of_cls[of_cls.model == model]
+            axes[-1].plot(rows.depth, 100 * rows.accuracy, label=title(model))
+        pixels = store.read_arrays(place.path("pixels"), PIXELS)
+        axes[-1].axhline(100 * _share(pixels["vote"], pixels["label"]), color="grey", linestyle=":", label="raw pixels")
+        axes[-1].set(title="20-NN accuracy of the CLS token", xlabel="block", ylabel="%", ylim=(0, 100))
+        axes[-1].set_xticks(range(0, len(rows), 2))
+        axes[-1].legend(fontsize=8)
         out = io.BytesIO()
         figure.savefig(out, format="png", dpi=120, metadata={"Software": None})
     return out.getvalue()

@@ -20,3 +20,8 @@ def html(place: Place) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         return page(place, ["artifacts/verdicts.json"])
+
+
+@pytest.fixture
+def in_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)

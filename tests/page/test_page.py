@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from harness.artifacts import store
 from harness.artifacts.closure import ROOT
 from harness.artifacts.tables import PROBE
 from harness.page.findings import WIDTH
-from harness.page.page import page
+from harness.page.page import _methods, _revision, page
 from harness.page.printed import beside
 from harness.readings.probes import ProbeAccuracy
 from harness.readings.published import load
@@ -79,7 +81,8 @@ def test_every_figure_is_drawn_and_says_its_numbers(html: str, place: Place) -> 
     assert len(parsed.of("figure")) == len(parsed.of("figcaption")) == 11
     # Of fine-tuning, where there is any.
     absent = [p for p in parsed.of("p") if p.get("class") == "missing"]
-    assert (len(labels), len(absent)) == ((11, 0) if place.settings.finetuned else (7, 4))
+    # Heat maps are there by depth and by layer type.
+    assert (len(labels), len(absent)) == ((13, 0) if place.settings.finetuned else (8, 4))
     assert all(svg["role"] == "img" for svg in parsed.of("svg"))
     assert all(re.search(r"\d", label) for label in labels)
     # Text takes the page's colour, dark or light.
@@ -94,11 +97,42 @@ def test_every_verdict_is_there_under_its_figure(html: str) -> None:
     for one in known:
         assert one.id in text
         assert one.statement in text
-    headings = [body["data-heading"] for body in parsed.of("tbody") if "data-heading" in body]
-    assert len(headings) == len(set(headings))
-    # The boxes and the choice that filter are of what there is.
+    headings = [group["data-heading"] for group in parsed.of("details") if "data-heading" in group]
+    assert len(headings) == len(set(headings)) > 10
+    # The boxes that filter are of what there is.
     assert {box["value"] for box in parsed.of("input")} == {one.state for one in known}
-    assert len(parsed.of("option")) == len(headings) + 1
+
+
+def test_a_figure_has_the_claims_that_it_decides_beside_it(html: str) -> None:
+    known = [one for one in record.read(ROOT / "artifacts" / "verdicts.json") if one.source == "embedded"]
+    (beside_figure,) = re.findall(r'<p class="decides">Claims of Fig. 4: (.*?)</p>', html, re.DOTALL)
+    told = re.findall(r"<b class=\"\w+\">(\w+)</b> ([^<]+)</span>", unescape(beside_figure))
+    expected = [one for one in known if "Fig. 4" in one.where and one.rank != "second"]
+    assert sorted(told) == sorted((one.state, one.title) for one in expected)
+
+
+def test_runs_of_a_method_are_one_row_with_their_mean_and_range(html: str, place: Place) -> None:
+    measured = json.loads((ROOT / "artifacts/embedded/report/metrics.json").read_text())["knn"]
+    rows = {one.title: one for one in _methods(place, [])}
+    runs = [100 * measured[run]["cls"] for run in ("mae", "mae_1", "mae_2")]
+    mean, low, high = map(float, re.findall(r"[\d.]+", rows["MAE"].accuracies["cls"]))
+    assert (mean, low, high) == pytest.approx((sum(runs) / 3, min(runs), max(runs)), abs=0.06)
+    assert rows["MAE"].names == ["mae", "mae_1", "mae_2"]
+    assert rows["MAE, fine-tuned"].names == ["mae_ft", "mae_1_ft", "mae_2_ft"]
+    # Of one run there is no range.
+    assert float(rows["VICReg"].accuracies["cls"]) == pytest.approx(100 * measured["vicreg"]["cls"], abs=0.06)
+    assert sum(len(one.names) for one in rows.values()) == len(place.params.at("embedded"))
+    text = " ".join("".join(Parsed(html).text).split())
+    assert all(one.title in text for one in rows.values())
+
+
+def test_the_footer_names_the_revision(html: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _revision() == ""
+    monkeypatch.chdir(ROOT)
+    if (ROOT / ".git").exists():
+        assert re.fullmatch(r"[0-9a-f]{7,} of \d{4}-\d\d-\d\d", _revision())
+        assert f"at revision {_revision()}." in html
 
 
 def test_names_and_reasons_are_text_whatever_is_in_them(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,9 +173,9 @@ def test_printed_numbers_stand_beside_those_of_the_profiles_own_models(html: str
     assert len(told) == len(rows) == 11
     assert further == len(load(ROOT / "claims" / "published.toml").numbers) - 11
     accuracy = ProbeAccuracy.from_arrays(store.read_arrays(ROOT / "artifacts/embedded/probes/mae.safetensors", PROBE), "mae")
-    row = told["Table 1, top-1 %", "mae, all layers"]
+    row = told["Table 1, top-1 %", "MAE, all layers"]
     assert (row.printed, row.ours.split()[0]) == ("70.12 ± 0.04 over 5", f"{accuracy.estimate('all').value:.3g}")
-    assert told["Appendix D, F1", "dino and moco_v3"].printed == "0.93"
+    assert told["Appendix D, F1", "DINO and MoCo-v3"].printed == "0.93"
     text = "".join(Parsed(html).text)
     assert all(row.ours in text and row.what in text for row in rows)
 
