@@ -22,6 +22,7 @@ from harness.readings.accuracy import Accuracy
 from harness.readings.agreement import Agreements, Answers, MeasuredAnswers, PrintedAnswers
 from harness.readings.detection import Detection, MeasuredDetection, PrintedDetection
 from harness.readings.finetune_path import FinetunePath
+from harness.readings.invariance import Invariance
 from harness.readings.kinship import Kinship
 from harness.readings.pair import Pairs
 from harness.readings.probes import MeasuredProbes, PrintedProbes, Probes
@@ -169,6 +170,12 @@ def answers(readings: Readings, source: str) -> Answers:
     if source == "published":
         return PrintedAnswers(readings.published("agree", "top-1 predictions of each model's linear probe"))
     return MeasuredAnswers(readings.agreement)
+
+
+@pytest.fixture
+def invariance(readings: Readings) -> Callable[[str], Invariance]:
+    """A model's name to how far its features move when one thing in the image changes."""
+    return readings.invariance
 
 
 @pytest.fixture

@@ -2,13 +2,14 @@
 whose it is by all of them and by all measures of similarity.
 
 Decided with --model NAME, and for nothing else; the rules are those of harness/readings/finding.py and kinship.py. Accuracies
-are in percent.
+are in percent, distances in those of two images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -18,24 +19,34 @@ from harness.evidence.decide import Decision, State
 from harness.evidence.estimate import Estimate
 from harness.evidence.measure import Measure
 from harness.readings.accuracy import Accuracy
+from harness.readings.invariance import Invariance
 from harness.readings.kinship import THIRDS, Kinship, verdict
 from harness.readings.probes import Probes, gain
 
-Knn = Callable[[str], Accuracy]
+
+class Evidence(NamedTuple):
+    """A model's name to its 20-NN accuracy and its invariance, and the probes of all models."""
+
+    knn: Callable[[str], Accuracy]
+    probes: Probes
+    invariance: Callable[[str], Invariance]
+
+
 JudgeFinding = Callable[[Callable[[str], Estimate], State], Decision]
 Ask = Callable[[str], Decision]
 
 
-def gained(features: str) -> Callable[[Knn, Probes, str], Estimate]:
+def gained(features: str) -> Callable[[Evidence, str], Estimate]:
     """What a probe of these features has over the linear one on the final CLS token."""
-    return lambda _, probes, model: gain(probes, model, features)
+    return lambda of, model: gain(of.probes, model, features)
 
 
 # A model's number, and in which family the paper has it higher.
-FINDINGS: dict[str, tuple[Callable[[Knn, Probes, str], Estimate], State]] = {
-    "decline": (lambda knn, _, model: knn(model).fall("cls"), State.REC_LIKE),
-    "gathering": (lambda knn, _, model: knn(model).gathered(), State.JE_LIKE),
-    "hidden": (lambda knn, _, model: knn(model).probe_neighbours() - knn(model).final("cls"), State.REC_LIKE),
+FINDINGS: dict[str, tuple[Callable[[Evidence, str], Estimate], State]] = {
+    "decline": (lambda of, model: of.knn(model).fall("cls"), State.REC_LIKE),
+    "gathering": (lambda of, model: of.knn(model).gathered(), State.JE_LIKE),
+    "hidden": (lambda of, model: of.knn(model).probe_neighbours() - of.knn(model).final("cls"), State.REC_LIKE),
+    "flips": (lambda of, model: of.invariance(model).distance("flip"), State.REC_LIKE),
     "deeper": (gained("depth3"), State.REC_LIKE),
     "intermediate": (gained("pair"), State.REC_LIKE),
     "every-layer": (gained("all"), State.REC_LIKE),
@@ -43,12 +54,13 @@ FINDINGS: dict[str, tuple[Callable[[Knn, Probes, str], Estimate], State]] = {
 
 
 @pytest.fixture
-def ask(knn: Knn, probes: Probes, finding: JudgeFinding) -> Ask:
+def ask(knn: Callable[[str], Accuracy], probes: Probes, invariance: Callable[[str], Invariance], finding: JudgeFinding) -> Ask:
     """The name of a finding to whose way the model has."""
+    of = Evidence(knn, probes, invariance)
 
     def answer(name: str) -> Decision:
         value, higher = FINDINGS[name]
-        return finding(lambda model: value(knn, probes, model), higher)
+        return finding(lambda model: value(of, model), higher)
 
     return answer
 
@@ -58,6 +70,7 @@ _SHORT = {
     "decline": "Class information falls with depth",
     "gathering": "Class information gathers in CLS",
     "hidden": "A probe finds more than 20-NN",
+    "flips": "Features move under a flip",
     "deeper": "A deeper probe gains",
     "intermediate": "An intermediate layer helps the probe",
     "every-layer": "All layers together help the probe",
@@ -73,7 +86,7 @@ def _finding(id: str, where: str, statement: str, reading: str) -> Callable[...,
         about="model",
         published="none",
         title=_SHORT[id],
-        quantity="points",
+        quantity="of the distance" if id == "flips" else "points",
     )
 
 
@@ -105,6 +118,16 @@ def test_class_information_gathers_in_cls(model: str, ask: Ask) -> Decision:
 )
 def test_a_probe_finds_what_neighbours_do_not_show(model: str, ask: Ask) -> Decision:
     return ask("hidden")
+
+
+@_finding(
+    "flips",
+    "3.2, Fig. 7",
+    "Whether features move when the image is mirrored, as in REC models.",
+    "squared distance of the final CLS token to that of the mirror image, over that to another image",
+)
+def test_features_move_under_a_flip(model: str, ask: Ask) -> Decision:
+    return ask("flips")
 
 
 @_finding(
@@ -148,10 +171,22 @@ def test_all_layers_help(model: str, ask: Ask) -> Decision:
     about="model",
     published="none",
 )
-def test_the_family(model: str, measures: dict[str, Measure], kinship: Callable[[Measure], Kinship], ask: Ask) -> Decision:
+def test_the_family(
+    model: str,
+    measures: dict[str, Measure],
+    kinship: Callable[[Measure], Kinship],
+    knn: Callable[[str], Accuracy],
+    ask: Ask,
+) -> Decision:
     kin = {name: kinship(measure) for name, measure in measures.items()}
     thirds = {f"{name}, {third}": one.of(model, blocks) for name, one in kin.items() for third, blocks in THIRDS.items()}
-    return verdict({name: one.of(model) for name, one in kin.items()}, thirds, {name: _asked(ask, name) for name in FINDINGS})
+    found = verdict({name: one.of(model) for name, one in kin.items()}, thirds, {name: _asked(ask, name) for name in FINDINGS})
+    measure, first = next(iter(kin.items()))
+    near = ", ".join(f"{method} {value:.2f}" for method, value in first.by_method(model))
+    own = knn(model)
+    token = own.tokens[0]
+    seen = f"{measure} with {near}; 20-NN of its final {token.upper()} features {own.final(token).value:.1f} %"
+    return replace(found, reason=f"{found.reason}; {seen}")
 
 
 def _asked(ask: Ask, name: str) -> Decision:

@@ -68,6 +68,13 @@ STAGES = {
         True,
         "a Mask R-CNN on frozen patch tokens: AP of boxes and masks (Table 2)",
     ),
+    "invariance": Command(
+        "harness.stages.invariance",
+        "run",
+        ("model",),
+        True,
+        "how far features move when one thing in the image changes (Fig. 7)",
+    ),
     "report": Command("harness.stages.report", "run", (), False, "write metrics, plots and a figure of the profile"),
 }
 COMMANDS = {

@@ -37,6 +37,10 @@ class Schema:
     columns: Mapping[str, Column]
 
 
+# Names, as `tables.pack` writes them.
+TEXT = Column("uint8", ("bytes",), "JSON")
+
+
 def of_references(schema: Schema, references: Sequence[str]) -> Schema:
     """The schema of one model's comparisons: the columns of a pair once for each reference, named "<reference>/<column>"."""
     columns = {"references": Column("uint8", ("bytes",), "JSON")}

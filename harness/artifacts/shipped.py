@@ -14,7 +14,7 @@ from harness.artifacts.store import Arrays, Table
 from harness.artifacts.tables import ARRAYS, PAIRS, TABLES
 
 # What is no artifact of the store: fingerprints, what was accepted, hashes of references, the report. Banks do not ship.
-_OTHERS = ("accepted.json", "banks", "fingerprints", "references", "report")
+_OTHERS = ("accepted.json", "banks", "compared", "fingerprints", "references", "report")
 _DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "I64": "int64", "I16": "int16", "U8": "uint8"}
 
 

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.artifacts.schema import Column, Schema
+from harness.artifacts.finetuning_tables import DRIFT, LINE, PATH, TRACE
+from harness.artifacts.schema import TEXT, Column, Schema
 
 # Layer types in the order of their execution in a block; a block's own output comes last.
 TYPES = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2", "block")
 TOKENS = ("cls", "gap")
 # How many of the most likely classes of two probes are compared (appendix D).
 RANKED = (5, 10)
-
-_TEXT = Column("uint8", ("bytes",), "JSON")
 
 CURVE = Schema(
     "curve",
@@ -32,56 +31,6 @@ CURVE = Schema(
     },
 )
 
-PATH = Schema(
-    "path",
-    1,
-    {
-        # How fine-tuning moved each group of parameters, by the epochs between the snapshots that its length is taken from.
-        "every": Column("int64", ("row",), "epochs", 1),
-        "block": Column("int64", ("row",), "block, -1 outside of blocks", -1),
-        "kind": Column("str", ("row",), "attention (qkv and proj), fc, norm or other"),
-        "net": Column("float64", ("row",), "Euclidean norm of the end less the start", 0),
-        "length": Column("float64", ("row",), "sum of the norms of the steps between snapshots", 0),
-        "start": Column("float64", ("row",), "norm at the start", 0),
-        "steps": Column("int64", ("row",), "steps", 1),
-    },
-)
-
-TRACE = Schema(
-    "trace",
-    1,
-    {
-        # The pre-logits of a network while it is fine-tuned, before the first epoch and after each; and the last head.
-        "features": Column("float16", ("snapshot", "image", "feature"), "activation, final CLS token"),
-        "image": Column("int64", ("image",), "hash of the pixels"),
-        "head_weight": Column("float32", ("class", "feature"), "weight"),
-        "head_bias": Column("float32", ("class",), "weight"),
-    },
-)
-
-DRIFT = Schema(
-    "drift",
-    1,
-    {
-        # CKA of each snapshot of a fine-tuning with what is named in `to`: its start, its end, each reference as pre-trained.
-        "to": _TEXT,
-        "cross": Column("float32", ("subset", "snapshot", "to"), "HSIC1 of final features"),
-        "self_snapshot": Column("float32", ("subset", "snapshot"), "HSIC1"),
-        "self_to": Column("float32", ("subset", "to"), "HSIC1"),
-    },
-)
-
-LINE = Schema(
-    "line",
-    1,
-    {
-        # On the straight line through all parameters, head included, from before fine-tuning (0) to after it (1).
-        "share": Column("float64", ("point",), "share of the way", 0, 1),
-        "loss": Column("float32", ("point", "image"), "cross-entropy, nats", 0),
-        "right": Column("uint8", ("point", "image"), "answered right", 0, 1),
-    },
-)
-
 BANK = Schema(
     "bank",
     2,
@@ -89,7 +38,7 @@ BANK = Schema(
         # U-centred Grams (eq. 3) of every layer, packed; the last layer is the pixels themselves.
         "gram": Column("float32", ("minibatch", "layer", "pair"), "squared activation"),
         "norm": Column("float64", ("layer",), "mean squared norm of an image's activations, before centring", 0),
-        "layers": _TEXT,
+        "layers": TEXT,
         # The CLS token and the mean of the patch tokens after each block, and last the pre-logits; where in a row
         # each lies is said by artifacts/layout.py.
         "train": Column("float16", ("bank", "feature"), "activation"),
@@ -120,7 +69,7 @@ SUMMARY = Schema(
     1,
     {
         # A bank in few numbers: parts are "gram <layer>", and "<split> <token> <depth>" of the features.
-        "parts": _TEXT,
+        "parts": TEXT,
         "rms": Column("float64", ("part",), "root mean square of the part's values", 0),
         "sample": Column("float64", ("part", "place"), "its values at places that are spread evenly over it"),
     },
@@ -154,7 +103,7 @@ KNN = Schema(
     "knn",
     2,
     {
-        "tokens": _TEXT,
+        "tokens": TEXT,
         "label": Column("int16", ("query",), "class", 0),
         # The class that the neighbours vote for, from the features after each block and from the pre-logits.
         "vote": Column("int16", ("token", "depth", "query"), "class", 0),
@@ -184,7 +133,7 @@ PROBE = Schema(
         # What each training label costs in an online code by the best probes on the final CLS token, and on all blocks'.
         "code": Column("float32", ("coded", "train"), "log2(classes) bits", 0),
         "coded": Column("uint8", ("coded_bytes",), "JSON"),
-        "sets": _TEXT,
+        "sets": TEXT,
         "configurations": Column(
             "float64", ("configuration", "field"), "base rate, decay, L1, warm-up and length in epochs", 0
         ),
@@ -209,7 +158,7 @@ SIMILARITY = Schema(
     3,
     {
         # Of the tokens that both have, after each block.
-        "tokens": _TEXT,
+        "tokens": TEXT,
         # Of k neighbours, how many an image has in common in both, at the same depth.
         "common": Column("uint8", ("token", "block", "image"), "neighbours"),
         "k": Column("int64", ("one",), "neighbours", 1),
@@ -242,7 +191,7 @@ SWEEP = Schema(
         "count": Column("float32", ("subset", "images", "layer"), "CKA by number of images", -1.5, 1.5),
         "minibatches": Column("int64", ("minibatch",), "images", 4),
         "images": Column("int64", ("images",), "images", 4),
-        "layers": _TEXT,
+        "layers": TEXT,
     },
 )
 
@@ -265,6 +214,23 @@ DETECT = Schema(
         "matched": Column("int16", ("task", "band", "detection"), "a bit for each threshold of the overlap", 0, 1023),
         "uncounted": Column("int16", ("task", "band", "detection"), "a bit for each threshold of the overlap", 0, 1023),
         "objects": Column("int16", ("class", "band", "validation"), "objects that count", 0),
+    },
+)
+
+
+INVARIANCE = Schema(
+    "invariance",
+    1,
+    {
+        # Of images with one thing changed; none of a model that is embeddings.
+        "changes": Column("uint8", ("change_bytes",), "JSON"),
+        "tokens": TEXT,
+        # Of features after the final norm: squared distances, in units of the mean one between two images.
+        "moved": Column("float16", ("change", "token", "image"), "to the changed image", 0),
+        "others": Column("float16", ("token", "image"), "to the other images, mean", 0),
+        "nearest": Column("uint8", ("change", "token", "image"), "no other image is nearer than the changed one", 0, 1),
+        # After each block and, last, after the final norm: the mean distance to the changed image over that to the others.
+        "by_block": Column("float32", ("change", "token", "depth"), "ratio of mean squared distances", 0),
     },
 )
 
@@ -293,6 +259,9 @@ def checkpoint(tensors: Mapping[str, NDArray[Any]]) -> Schema:
 
 
 # Every kind of array artifact but checkpoints, whose columns are their network's.
-ARRAYS = {schema.kind: schema for schema in (TRACE, DRIFT, LINE, BANK, EMBEDDINGS, SUMMARY, KNN, PIXELS, PROBE, SWEEP, DETECT)}
+ARRAYS = {
+    schema.kind: schema
+    for schema in (TRACE, DRIFT, LINE, BANK, EMBEDDINGS, SUMMARY, KNN, PIXELS, PROBE, SWEEP, DETECT, INVARIANCE)
+}
 PAIRS = {schema.kind: schema for schema in (CKA, AGREE, SIMILARITY, FINAL)}
 TABLES = {schema.kind: schema for schema in (CURVE, PATH)}

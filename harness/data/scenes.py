@@ -7,7 +7,8 @@ Only integer arithmetic and exactly rounded elementwise float64 operations are u
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -77,9 +78,16 @@ class Scenes:
         }
 
 
-def compose(sprites: Sprites, params: SceneParams, split: str, index: NDArray[np.integer]) -> Scenes:
+def compose(
+    sprites: Sprites,
+    params: SceneParams,
+    split: str,
+    index: NDArray[np.integer],
+    given: Mapping[str, NDArray[Any]] | None = None,
+) -> Scenes:
     """Render the scenes with the given indices of a split; scene i is the same whatever else is rendered.
 
+    given: by the name of a stream, such as 0/x, what the scenes have in the place of what they would draw, (n,).
     Raises InvalidInput when the objects' range is empty, the scale range leaves no room, or grey levels leave [0, 255].
     """
     low, high = params.objects
@@ -94,7 +102,7 @@ def compose(sprites: Sprites, params: SceneParams, split: str, index: NDArray[np
         raise InvalidInput("scenes", field="grey levels", seen=seen, expected=expected)
     index = np.asarray(index, np.int64)
     n, s = len(index), params.size
-    draw = _Draw(params.seed, split)
+    draw = _Draw(params.seed, split, given or {})
 
     negative = (draw.integers("negative", index, 2) == 1) & params.negatives
     background, grey = _background_colours(draw, index, params)
@@ -138,11 +146,16 @@ def sprites_of(sprites: Sprites, params: SceneParams, split: str, index: NDArray
 class _Draw:
     seed: int
     split: str
+    given: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def uniform(self, stream: str, index: NDArray[np.int64], low: float, high: float) -> NDArray[np.float64]:
+        if stream in self.given:
+            return self.given[stream]
         return draws.uniform(self.seed, f"{self.split}/{stream}", index, low, high)
 
     def integers(self, stream: str, index: NDArray[np.int64], high: int) -> NDArray[np.int64]:
+        if stream in self.given:
+            return self.given[stream]
         return draws.integers(self.seed, f"{self.split}/{stream}", index, high)
 
 

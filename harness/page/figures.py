@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from harness.artifacts.errors import MissingArtifact
-from harness.page import accuracy, finetuning, similarity
+from harness.page import accuracy, finetuning, invariance, similarity
 from harness.stages.place import Place
 
 
@@ -84,6 +84,16 @@ _FIGURES: tuple[tuple[Shown, Callable[..., tuple[Figure, str]]], ...] = (
             "Deeper probes and intermediate layers add accuracy for MAE, and hardly any for JE models.",
         ),
         accuracy.probes,
+    ),
+    (
+        Shown(
+            ("Fig. 7", "Fig. A7"),
+            "How far the final CLS token moves when one thing in the image changes",
+            "Squared distance between an image and the changed one, over that between two images, with 95 % intervals. 0 is "
+            "invariant. The paper shows images sampled by a diffusion model instead.",
+            "JE features are invariant to horizontal flips, MAE features are not until MAE is fine-tuned.",
+        ),
+        invariance.profile,
     ),
     (
         Shown(

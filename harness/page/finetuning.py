@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from harness.artifacts import store
-from harness.artifacts.tables import DRIFT, LINE, PATH
+from harness.artifacts.finetuning_tables import DRIFT, LINE, PATH
 from harness.page.styles import GREY, WIDE, Style, methods_of, nothing_to_draw, style, styles
 from harness.readings.final import Final
 from harness.readings.finetune_path import barrier

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol, Self
 
 import numpy as np
@@ -46,11 +47,11 @@ class Agreement:
 
     def alike(self, k: int, subset: Subset) -> Estimate:
         """Mean tau-b over all images, or those that the first model gets right or wrong."""
-        return self._mean(self.tau[self._index(k)], subset)
+        return self._ranked("tau", k, subset)
 
     def beyond_accuracy(self, k: int, subset: Subset) -> Estimate:
         """The same less what is due to the models' accuracies and confusions by class."""
-        return self._mean((self.tau - self.chance)[self._index(k)], subset)
+        return self._ranked("beyond", k, subset)
 
     def same_answer(self) -> Estimate:
         """Share of images that both name the same class of: micro F1 of the one against the other."""
@@ -59,6 +60,18 @@ class Agreement:
     def ceiling(self) -> float:
         """The largest share of same answers that accuracies so far apart allow."""
         return 1 - abs(float((self.answer == self.label).mean() - (self.other == self.label).mean()))
+
+    def _ranked(self, name: str, k: int, subset: Subset) -> Estimate:
+        """The same is asked for by several claims, and for several assignments of runs."""
+        key = (name, k, subset)
+        if key not in self._known:
+            values = self.tau if name == "tau" else self.tau - self.chance
+            self._known[key] = self._mean(values[self._index(k)], subset)
+        return self._known[key]
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, int, str], Estimate]:
+        return {}
 
     def _index(self, k: int) -> int:
         if k not in RANKED:

@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.artifacts.finetuning_tables import PATH
 from harness.artifacts.schema import Schema
 from harness.artifacts.store import Arrays, Table
-from harness.artifacts.tables import ARRAYS, CKA, PAIRS, PATH, SIMILARITY
+from harness.artifacts.tables import ARRAYS, CKA, PAIRS, SIMILARITY
 from harness.evidence.claim import Inputs
 from harness.params.params import Params
 from harness.readings.depth import blocks_of, without_blocks

@@ -63,6 +63,13 @@ class Kinship:
         reason += " and ".join(f"{part.value:+.3f} to {kin.partition('-')[0]}" for kin, part in beyond.items())
         return Decision(state, lead.value, (low, high), cut, lead.n, lead.unit, reason)
 
+    def by_method(self, model: str) -> list[tuple[str, float]]:
+        """Each method and the model's similarity to it, mean over its runs but the model itself, the nearest first."""
+        measure = self.values or self.measure
+        methods = {**self.je, **self.rec}
+        found = {method: _similarity(measure, model, runs, BLOCKS).value for method, runs in methods.items()}
+        return sorted(found.items(), key=lambda one: -one[1])
+
     def nearness(self, model: str, family: Mapping[str, Sequence[str]], blocks: Sequence[int]) -> Estimate:
         """Similarity to the family's nearest method; a run is left out of its own method unless it is the only one."""
         return _nearest(self.measure, model, family, blocks)
@@ -100,11 +107,13 @@ class Kinship:
 
 
 def _nearest(measure: Measure, model: str, family: Mapping[str, Sequence[str]], blocks: Sequence[int]) -> Estimate:
-    found = []
-    for runs in family.values():
-        others = [run for run in runs if run != model] or list(runs)
-        found.append(mean([measure(model, run).same_depth(blocks) for run in others]))
-    return max(found, key=_value)
+    return max((_similarity(measure, model, runs, blocks) for runs in family.values()), key=_value)
+
+
+def _similarity(measure: Measure, model: str, runs: Sequence[str], blocks: Sequence[int]) -> Estimate:
+    """Similarity to a method, mean over its runs; a run is left out of its own method unless it is the only one."""
+    others = [run for run in runs if run != model] or list(runs)
+    return mean([measure(model, run).same_depth(blocks) for run in others])
 
 
 def verdict(

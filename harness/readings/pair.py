@@ -151,7 +151,9 @@ class Pair:
 
     def same_depth(self, blocks: Sequence[int] = BLOCKS, types: Sequence[str] | None = None) -> Estimate:
         """Mean CKA of layers of one type at one depth, over the types and blocks."""
-        return self.statistic(lambda cka: np.einsum("rtii->r", cka) / (cka.shape[1] * cka.shape[2]), types, blocks, blocks)
+        resampled, which = self._at_same_depth, self._types(types)
+        self._refuse_dead(resampled, which, blocks, blocks)
+        return self._estimate(_chosen(resampled.cka, which, blocks).mean(axis=(1, 2)))
 
     def cells(
         self, rows: Sequence[int] = BLOCKS, columns: Sequence[int] = BLOCKS, types: Sequence[str] | None = None
@@ -197,12 +199,18 @@ class Pair:
         reduce: CKA (r, type, row, column) -> (r,), each resample by itself. types: all by default.
         Raises InvalidInput on a dead layer among the cells asked for.
         """
+        resampled, which = self._resampled, self._types(types)
+        self._refuse_dead(resampled, which, rows, columns)
+        return self._estimate(reduce(_chosen(resampled.cka, which, rows, columns)))
+
+    def _types(self, types: Sequence[str] | None) -> list[int]:
         kinds = self.types if types is None else tuple(types)
         unknown = [kind for kind in kinds if kind not in self.types]
         if unknown or not kinds:
             raise InvalidInput(self._title, field="types", seen=unknown or "none", expected=f"some of {', '.join(self.types)}")
-        which = [self.types.index(kind) for kind in kinds]
-        resampled = self._resampled
+        return [self.types.index(kind) for kind in kinds]
+
+    def _refuse_dead(self, resampled: ResampledCka, which: Sequence[int], rows: Sequence[int], columns: Sequence[int]) -> None:
         sides = [(resampled.undefined_a, self.dead_a, rows), (resampled.undefined_b, self.dead_b, columns)]
         for name, (undefined, dead, blocks) in zip(self.names, sides, strict=True):
             for t, block in ((t, block) for t in which for block in blocks if undefined[t, block]):
@@ -210,9 +218,9 @@ class Pair:
                 seen = "does not vary over the images" if flagged else "its self-HSIC is not positive in every resample"
                 field = f"{self.types[t]} of block {block} of {name}"
                 raise InvalidInput(self._title, field=field, seen=f"dead layer: {seen}", expected="activations that vary")
-        values = reduce(_chosen(resampled.cka, which, rows, columns))
-        n = self.cross.shape[1]
-        last = 1 + self.draws
+
+    def _estimate(self, values: FloatArray) -> Estimate:
+        n, last = self.cross.shape[1], 1 + self.draws
         if values.shape != (last + n,):
             raise InvalidInput(self._title, field="statistic", seen=f"shape {values.shape}", expected=f"({last + n},)")
         key = pairing_key(self.images, self.unit, n, self.draws)
@@ -232,10 +240,18 @@ class Pair:
 
     @cached_property
     def _resampled(self) -> ResampledCka:
+        return self._resample(same_depth=False)
+
+    @cached_property
+    def _at_same_depth(self) -> ResampledCka:
+        return self._resample(same_depth=True)
+
+    def _resample(self, *, same_depth: bool) -> ResampledCka:
         pixels = (self.pixels, self.pixels_a, self.pixels_b)
         found = None if not self.adjusted or any(part is None for part in pixels) else pixels
         dead = (self.dead_a, self.dead_b)
-        return resampled_cka(self.cross, self.self_a, self.self_b, found, dead, self.draws, self._title)
+        own = (self.cross, self.self_a, self.self_b)
+        return resampled_cka(*own, found, dead, self.draws, self._title, same_depth=same_depth)
 
     @property
     def _title(self) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Self
 
 from harness.artifacts.errors import MissingArtifact
-from harness.artifacts.tables import AGREE, CKA, DETECT, FINAL, KNN, PROBE, SIMILARITY, SWEEP, TOKENS, unpack
+from harness.artifacts.tables import AGREE, CKA, DETECT, FINAL, INVARIANCE, KNN, PROBE, SIMILARITY, SWEEP, TOKENS, unpack
 from harness.evidence.claim import Inputs, undecided
 from harness.evidence.decide import Decision, State
 from harness.evidence.estimate import Estimate
@@ -26,6 +26,7 @@ from harness.readings.files import Files, read_arrays, read_comparison
 from harness.readings.final import Final
 from harness.readings.finding import Finding
 from harness.readings.finetune_path import FinetunePath
+from harness.readings.invariance import Invariance
 from harness.readings.kinship import Kinship
 from harness.readings.neighbourhoods import Neighbourhoods
 from harness.readings.pair import Pair
@@ -96,6 +97,10 @@ class Readings:
     def finetune_path(self, model: str) -> FinetunePath:
         """How fine-tuning moved a model's attention."""
         return FinetunePath.from_table(self._files.table_of_model("path", model))
+
+    def invariance(self, model: str) -> Invariance:
+        """How far a model's features move when one thing in the image changes."""
+        return _invariance(self._files.of_model("invariance", INVARIANCE, model)[0], self.inputs.values_only)
 
     def detection(self, model: str, layers: str = "final") -> DetectionAccuracy:
         """The average precision of a detector on a model's frozen features.
@@ -194,6 +199,8 @@ class Readings:
         def shared(a: str, b: str) -> SameDepth:
             return measure(a, b).like(own)
 
+        # Asked for again for each third of the depth; without draws it is small.
+        @cache
         def values(a: str, b: str) -> SameDepth:
             self.inputs.values_only = True
             found = shared(a, b)
@@ -265,6 +272,12 @@ def _agreement(path: Path, names: tuple[str, str], transposed: bool, values_only
 @lru_cache(maxsize=16)
 def _accuracy(path: Path) -> Accuracy:
     return Accuracy.from_arrays(read_arrays(path, KNN.kind))
+
+
+@lru_cache(maxsize=16)
+def _invariance(path: Path, values_only: bool) -> Invariance:
+    found = Invariance.from_arrays(read_arrays(path, INVARIANCE.kind))
+    return replace(found, draws=1) if values_only else found
 
 
 @lru_cache(maxsize=16)

@@ -12,7 +12,8 @@ from harness.evidence.resampling import FloatArray, resample_weights
 
 
 class ResampledCka(NamedTuple):
-    """cka: (1 + draws + n, type, 12, 12): on all units, by bootstrap draw, and without each unit.
+    """cka: (1 + draws + n, type, 12, 12), or (1 + draws + n, type, 12) of blocks at one depth: on all units, by bootstrap draw,
+    and without each unit.
 
     undefined_a, undefined_b: (type, 12), layers whose self-similarity vanishes in some of these.
     """
@@ -30,9 +31,12 @@ def resampled_cka(
     dead: tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None],
     draws: int,
     title: str,
+    *,
+    same_depth: bool = False,
 ) -> ResampledCka:
     """CKA (eq. 2) on all units, in each bootstrap draw, and without each unit.
 
+    same_depth: of blocks at one depth alone, (1 + draws + n, type, 12), for a twelfth of the work.
     cross: (type, unit, 12, 12) HSIC1 of the first model's blocks with the second's; self_a, self_b: (type, unit, 12). pixels:
     HSIC1 of the pixels with themselves (unit,) and with the layers, shaped as self_a and self_b, to take out what the pixels
     explain; or None. dead: (type, 12) of both models, layers that do not vary. title: of errors.
@@ -40,19 +44,22 @@ def resampled_cka(
     """
     n = cross.shape[1]
     weights = resample_weights(n, draws)
-    top, own_a, own_b = (_sums(weights, array) for array in (cross, self_a, self_b))
+    cells = np.einsum("tuii->tui", cross) if same_depth else cross
+    # How a row of the first model's blocks meets a row of the second's.
+    row, column = (np.s_[...], np.s_[...]) if same_depth else (np.s_[..., :, None], np.s_[..., None, :])
+    top, own_a, own_b = (_sums(weights, array) for array in (cells, self_a, self_b))
     if pixels is not None:
         own, with_a, with_b = (weights @ pixels[0])[:, None, None], _sums(weights, pixels[1]), _sums(weights, pixels[2])
         if not (own > 0).all():
             seen = "not positive in every resample"
             raise InvalidInput(title, field="self-HSIC of the pixels", seen=seen, expected="images that vary")
-        top = top - with_a[..., :, None] * with_b[..., None, :] / own[..., None]
+        top = top - with_a[row] * with_b[column] / (own if same_depth else own[..., None])
         own_a, own_b = own_a - with_a**2 / own, own_b - with_b**2 / own
     undefined_a, undefined_b = _undefined(own_a, dead[0]), _undefined(own_b, dead[1])
     # Roots of the layers' own sums, which are few, and products in place: the cells are sixteen megabytes.
     cka = top
-    cka *= (1 / np.sqrt(np.where(undefined_a, np.nan, own_a)))[..., :, None]
-    cka *= (1 / np.sqrt(np.where(undefined_b, np.nan, own_b)))[..., None, :]
+    cka *= (1 / np.sqrt(np.where(undefined_a, np.nan, own_a)))[row]
+    cka *= (1 / np.sqrt(np.where(undefined_b, np.nan, own_b)))[column]
     cka.flags.writeable = False
     return ResampledCka(cka, undefined_a, undefined_b)
 

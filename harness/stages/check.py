@@ -28,6 +28,7 @@ STAGES: dict[str, tuple[str, Callable[[Profile], Sequence[object]]]] = {
     "pixels": ("harness.stages.knn", lambda p: [p.data, p.extract, p.knn]),
     "sweep": ("harness.stages.sweep", lambda p: [p.data, p.extract.batch, p.sweep, p.sweep_models]),
     "detect": ("harness.stages.detect", lambda p: [p.data, p.detection]),
+    "invariance": ("harness.stages.invariance", lambda p: [p.data, p.extract]),
     "report": ("harness.stages.report", lambda p: [p.models, p.references]),
 }
 

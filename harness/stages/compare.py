@@ -31,11 +31,11 @@ def run(place: Place, model: str) -> None:
     A pair of references is compared once, with the later one of the two as the model.
     """
     settings, chosen, images = place.settings, place.settings.similarity, place.settings.extract.images
-    own = summary.bank(place, model)
+    own = summary.compared(place, model)
     inputs = {f"summaries/{model}": summary.sha256(place, model)}
     pairs: dict[str, dict[str, dict[str, NDArray[np.generic]]]] = {"cka": {}, "similarity": {}, "final": {}}
     for reference in tqdm(place.params.compared(model, place.profile), desc=model, disable=not sys.stderr.isatty()):
-        bank = summary.bank(place, reference)
+        bank = summary.compared(place, reference)
         refuse_other_images("compare", {model: own.provenance, reference: bank.provenance})
         inputs[f"summaries/{reference}"] = summary.sha256(place, reference)
         for kind, columns in pair(own, bank, settings).items():

@@ -14,6 +14,7 @@ from torch import nn
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.layout import Layout
 from harness.artifacts.tables import BANK
+from harness.data.changes import changes_of
 from harness.data.images import Images, load
 from harness.models.build import build, normaliser
 from harness.models.layers import named_layers
@@ -41,13 +42,14 @@ class Rate:
 
 @dataclass(frozen=True)
 class Forwards:
-    """How many images go through networks: for one model's bank, of which `grams` with the Grams of all layers, and its
-    probes' views; and for the sweep of two models.
+    """How many images go through networks: for one model's bank, of which `grams` with the Grams of all layers, its probes'
+    views, and the changed images of its invariance; and for the sweep of two models.
     """
 
     bank: int
     grams: int
     views: int
+    changed: int
     sweep: int
 
 
@@ -64,10 +66,10 @@ def run(place: Place, *, device: str = "cpu", say: Callable[[str], None] = print
     for name in sorted(set(models.values())):
         network = build(settings.architectures[name].name, **settings.architectures[name].options)
         rates[name] = rate(settings, network, device)
-    total = len(models) * (each.bank + each.views) + each.sweep
+    total = len(models) * (each.bank + each.views + each.changed) + each.sweep
     seconds, disk = each.sweep / min(one.with_grams for one in rates.values()), 0
     for one in (rates[name] for name in models.values()):
-        seconds += (each.bank - each.grams + each.views) / one.plain + each.grams / one.with_grams
+        seconds += (each.bank - each.grams + each.views + each.changed) / one.plain + each.grams / one.with_grams
         disk += bank_bytes(settings, one.layers, one.layout)
     layouts = [rates[name].layout for name in models.values()]
     speed = products_per_second(device)
@@ -99,6 +101,7 @@ def forwards(settings: Profile) -> Forwards:
         bank=size.bank + size.queries,
         grams=size.images,
         views=settings.probe.views * settings.probe.images,
+        changed=len(changes_of(settings.data)) * size.images,
         sweep=2 * sweep.subsets * max(*sweep.images, *sweep.minibatches),
     )
 

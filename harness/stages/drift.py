@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
+from harness.artifacts.finetuning_tables import DRIFT, TRACE
 from harness.artifacts.layout import Layout
-from harness.artifacts.tables import DRIFT, TRACE, pack
+from harness.artifacts.tables import pack
 from harness.maths import similarity
 from harness.stages import summary
 from harness.stages.place import Place
@@ -35,7 +36,7 @@ def run(place: Place, model: str) -> None:
     snapshots = list(np.asarray(trace["features"], np.float32))
     others = dict(zip(OWN, (snapshots[0], snapshots[-1]), strict=True))
     for name in settings.references:
-        bank = summary.bank(place, name)
+        bank = summary.compared(place, name)
         inputs[f"summaries/{name}"] = summary.sha256(place, name)
         n = len(trace["image"])
         if not np.array_equal(bank["validation_image"][:n], trace["image"]):

@@ -11,7 +11,8 @@ from torch import nn
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.tables import CURVE, PATH, TRACE
+from harness.artifacts.finetuning_tables import PATH, TRACE
+from harness.artifacts.tables import CURVE
 from harness.data import images
 from harness.maths.path_efficiency import Steps
 from harness.models import checkpoint

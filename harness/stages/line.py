@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.tables import LINE, TRACE
+from harness.artifacts.finetuning_tables import LINE, TRACE
 from harness.data import images
 from harness.models import checkpoint
 from harness.models.build import build, normaliser

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.layout import Layout
 from harness.artifacts.store import Arrays
 from harness.artifacts.tables import BANK, SUMMARY, pack, unpack
+from harness.params.models import Embeddings
 from harness.stages.device import chosen_device
 from harness.stages.place import Place
 
@@ -58,9 +60,27 @@ def bank(place: Place, model: str) -> Arrays:
     extract.write_bank(place, model, device=chosen_device())
     found = store.read_arrays(path, BANK)
     if not _stands(known, summary(found), found):
-        seen, expected = "another bank than the one that was measured", "the same but for rounding"
-        step = f"run dvc repro: {model} is extracted and measured anew"
-        raise InvalidInput(path, field="summary", seen=seen, expected=expected, next_step=step)
+        raise _another(place, model, path)
+    return found
+
+
+def compared(place: Place, model: str) -> Arrays:
+    """Of a model's bank what a comparison reads; without the bank, its first images are forwarded again and no others.
+
+    Raises InvalidInput where their Grams are others than the summary says.
+    """
+    if isinstance(place.params.weights(model, place.profile), Embeddings):
+        return bank(place, model)
+    known = store.read_arrays(place.path("summaries", model), SUMMARY)
+    for kind in ("banks", "compared"):
+        path = place.path(kind, model)
+        if path.is_file() and _made_from(found := store.read_arrays(path, BANK)) == _made_from(known):
+            return found
+    extract = importlib.import_module("harness.stages.extract")
+    extract.write_bank(place, model, compared=known.provenance.images, device=chosen_device())
+    found = store.read_arrays(path, BANK)
+    if not _stands(known, summary(found, of_grams=True), found):
+        raise _another(place, model, path)
     return found
 
 
@@ -69,19 +89,21 @@ def sha256(place: Place, model: str) -> str:
     return store.read_arrays(place.path("summaries", model), SUMMARY).sha256
 
 
-def summary(bank: Arrays) -> dict[str, NDArray[Any]]:
-    """The arrays of a bank's summary, part by part in the bank's order."""
+def summary(bank: Arrays, *, of_grams: bool = False) -> dict[str, NDArray[Any]]:
+    """The arrays of a bank's summary, part by part in the bank's order. of_grams: of its Grams alone."""
     names, rms, sample = [], [], []
-    for name, part in _parts(bank):
+    for name, part in _parts(bank, of_grams):
         names.append(name)
         rms.append(np.sqrt(np.mean(part.astype(np.float64) ** 2)))
         sample.append(part.flat[np.linspace(0, part.size - 1, SAMPLE).astype(np.int64)].astype(np.float64))
     return {"parts": pack(names), "rms": np.array(rms), "sample": np.array(sample)}
 
 
-def _parts(bank: Arrays) -> Iterator[tuple[str, NDArray[Any]]]:
+def _parts(bank: Arrays, of_grams: bool) -> Iterator[tuple[str, NDArray[Any]]]:
     for i, layer in enumerate(unpack(bank["layers"])):
         yield f"gram {layer}", bank["gram"][:, i]
+    if of_grams:
+        return
     layout = Layout.of(bank)
     for split in ("train", "validation"):
         for token in layout.tokens:
@@ -96,7 +118,17 @@ def _made_from(arrays: Arrays) -> tuple[str, str, str]:
 
 
 def _stands(old: Arrays, values: dict[str, NDArray[Any]], bank: Arrays) -> bool:
-    if _made_from(bank) != _made_from(old) or not np.array_equal(old["parts"], values["parts"]):
+    """Whether the parts that there are now, the first of those that there were, are the same but for rounding."""
+    names = unpack(values["parts"])
+    n = len(names)
+    if _made_from(bank) != _made_from(old) or unpack(old["parts"])[:n] != names:
         return False
-    moved = np.abs(old["rms"] - values["rms"]), np.sqrt(((old["sample"] - values["sample"]) ** 2).mean(axis=1))
-    return bool((np.maximum(*moved) <= TOLERANCE * old["rms"]).all())
+    rms, sample = old["rms"][:n], old["sample"][:n]
+    moved = np.abs(rms - values["rms"]), np.sqrt(((sample - values["sample"]) ** 2).mean(axis=1))
+    return bool((np.maximum(*moved) <= TOLERANCE * rms).all())
+
+
+def _another(place: Place, model: str, path: Path) -> InvalidInput:
+    seen, expected = "another bank than the one that was measured", "the same but for rounding"
+    step = f"run dvc repro: {model} is extracted and measured anew"
+    return InvalidInput(path, field="summary", seen=seen, expected=expected, next_step=step)

@@ -94,6 +94,15 @@ def where_to_look(record: Record) -> str:
     return words.get(record.state, record.doubt)
 
 
+def indirectly(record: Record, records: Sequence[Record]) -> str:
+    """Where no number decides a claim, what its second measures say if they agree ("indirectly SUPPORTED"), else nothing."""
+    if record.state in NUMBERS:
+        return ""
+    start = f"{record.id}/"
+    states = {one.state for one in records if one.source == record.source and one.id.startswith(start) and one.state in NUMBERS}
+    return f"indirectly {states.pop()}" if len(states) == 1 else ""
+
+
 def letter(record: Record) -> str:
     """A state's letter; V for REFUTED as a reversal records it."""
     if record.state == "REFUTED" and KNOWN in record.reason:

@@ -78,7 +78,7 @@ def _source_table(terminal: Any, source: str, records: Sequence[Record], width: 
         _wrapped(terminal, f"{reason[0]} ({len(ids)}): {reason[1]}: {_listed(ids, whole)}", width)
     main = main_findings(records)
     if len(main) > 1:
-        _main_findings(terminal, source, main, width)
+        _main_findings(terminal, source, main, records, width)
     elif main:
         _wrapped(terminal, f"{main[0].state} {main[0].id}: {main[0].reason}", width, bold=True)
     counts = {state: sum(record.state == state for record in records) for state in show.STATES}
@@ -137,16 +137,17 @@ def tally(records: Sequence[Record]) -> tuple[int, int, int, int]:
     return held, failed, inconclusive, len(states) - held - failed - inconclusive
 
 
-def _main_findings(terminal: Any, source: str, records: Sequence[Record], width: int) -> None:
+def _main_findings(terminal: Any, source: str, main: Sequence[Record], records: Sequence[Record], width: int) -> None:
     """The paper's main findings, one line each, and how many of them hold."""
-    held, failed, inconclusive, rest = tally(records)
+    held, failed, inconclusive, rest = tally(main)
     counted = f"{held} hold, {failed} do not hold, {inconclusive} are inconclusive, {rest} have no number"
-    text = f"{source}: of the paper's {len(records)} main findings {counted}"
+    text = f"{source}: of the paper's {len(main)} main findings {counted}"
     terminal.write_line("")
     _wrapped(terminal, text, width, bold=True)
-    wide = max(len(record.title) for record in records)
-    for record in records:
-        why = show.numbers(record, width - 5 - wide) or show.where_to_look(record)
+    wide = max(len(record.title) for record in main)
+    for record in main:
+        words = [text for text in (show.where_to_look(record), show.indirectly(record, records)) if text]
+        why = show.numbers(record, width - 5 - wide) or "; ".join(words)
         _marked(terminal, record, f"{record.title.ljust(wide)}  {why}"[: width - 3])
 
 

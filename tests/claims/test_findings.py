@@ -18,12 +18,12 @@ claims = importlib.import_module("test_model_findings")
 
 JE = [run for method in worlds.JE for run in worlds.RUNS[method]]
 REC = [run for method in worlds.REC for run in worlds.RUNS[method]]
-PROBES = MeasuredProbes(worlds.probe_accuracy)
+OF = claims.Evidence(worlds.knn, MeasuredProbes(worlds.probe_accuracy), worlds.invariance)
 
 
 def finding(name: str, je: list[str] = JE, rec: list[str] = REC) -> Finding:
     value, higher = claims.FINDINGS[name]
-    return Finding(lambda model: value(worlds.knn, PROBES, model), je, rec, higher)
+    return Finding(lambda model: value(OF, model), je, rec, higher)
 
 
 @pytest.mark.parametrize("name", claims.FINDINGS)
@@ -40,15 +40,16 @@ def test_with_the_families_swapped_it_judges_nobody(name: str) -> None:
 
 def test_the_numbers_by_hand() -> None:
     """MoCo-v3's 20-NN rises from 20 to 70 in CLS and to 50 outside, MAE's falls by 1.5 a block after the third."""
-    value = {name: one[0](worlds.knn, PROBES, "moco_v3").value for name, one in claims.FINDINGS.items()}
+    value = {name: one[0](OF, "moco_v3").value for name, one in claims.FINDINGS.items()}
     near = pytest.approx
     assert value["decline"] == near(20 + 50 * 3 / 11 - 70, abs=2)
     assert value["gathering"] == near(20 * 10 / 11, abs=1.5)
     assert value["hidden"] == near(0, abs=2)
-    fall = claims.FINDINGS["decline"][0](worlds.knn, PROBES, "mae").value
+    assert value["flips"] == near(0.05, abs=0.02)
+    fall = claims.FINDINGS["decline"][0](OF, "mae").value
     assert fall == near(1.5 * 9, abs=2)
     for name, features in (("deeper", "depth3"), ("intermediate", "pair"), ("every-layer", "all")):
         accuracy = worlds.probe_accuracy("mae")
         gained = accuracy.estimate(features).value - accuracy.estimate("final").value
-        assert claims.FINDINGS[name][0](worlds.knn, PROBES, "mae").value == near(gained)
+        assert claims.FINDINGS[name][0](OF, "mae").value == near(gained)
         assert gained > 0.5

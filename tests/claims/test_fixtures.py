@@ -14,8 +14,9 @@ import yaml
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.artifacts.finetuning_tables import PATH
 from harness.artifacts.provenance import Provenance
-from harness.artifacts.tables import CKA, FINAL, KNN, PATH, PROBE, SIMILARITY, SWEEP, TOKENS, TYPES, pack
+from harness.artifacts.tables import CKA, FINAL, KNN, PROBE, SIMILARITY, SWEEP, TOKENS, TYPES, pack
 from harness.evidence.claim import Inputs
 from harness.evidence.resampling import BLOCKS, DRAWS
 from harness.params.load import check_params, load_params

@@ -16,7 +16,7 @@ import pytest
 import worlds
 import yaml
 from test_planted import ACCURACY, PLANTED, TESTS
-from worlds import FURTHER, RUNS, SUPERVISED, UNTRAINED, World
+from worlds import FURTHER, RUNS, SUPERVISED, UNTRAINED, UNTRAINED_CNNS, World
 
 from harness.artifacts import store
 from harness.artifacts.closure import ROOT
@@ -31,7 +31,7 @@ from harness.readings.pair import Pair
 from harness.stages import compare, extract, knn, weights
 from harness.stages.place import Place
 
-POOL, SUBSETS = 26, 8
+POOL, SUBSETS = 28, 8
 # Three casts of the pool are decided in every run of the tests, the others in the slow ones.
 SEEDS = [seed if seed < 3 else pytest.param(seed, marks=pytest.mark.slow) for seed in range(20)]
 ROLES = [run for runs in RUNS.values() for run in runs]
@@ -74,7 +74,8 @@ class Pool:
         # Those that are said to be fine-tuned are further ones.
         # No claim here reads detectors, for which alone DINO without multi-crop stands.
         further = [name for name in FURTHER if name != "dino_nomc"]
-        names = [*ROLES, *UNTRAINED, SUPERVISED, *further, *(role + FINETUNED for role in (*ROLES, "msn"))]
+        tuned = [role + FINETUNED for role in (*ROLES, "msn")]
+        names = [*ROLES, *UNTRAINED, SUPERVISED, *further, *tuned, *UNTRAINED_CNNS]
         who = dict(zip(names, order.tolist(), strict=False))
 
         # A pair keeps its draws (16 MB), which all claims about it share.

@@ -24,13 +24,14 @@ from harness.readings.accuracy import Accuracy
 from harness.readings.agreement import Agreement, MeasuredAnswers
 from harness.readings.detection import DetectionAccuracy, MeasuredDetection
 from harness.readings.finetune_path import FinetunePath
+from harness.readings.invariance import Invariance
 from harness.readings.neighbourhoods import Neighbourhoods
 from harness.readings.pair import Pair
 from harness.readings.probes import MeasuredProbes, ProbeAccuracy
 from harness.readings.sweep import Sweep
 
 NAMES = ["moco_v3", "dino", "mae", "random", "random_learned", "moco_v3_ft", "dino_ft", "mae_ft", "msn", "msn_ft"]
-NAMES += ["moco_v3_resnet50", "dino_resnet50", "fcmae"]
+NAMES += ["moco_v3_resnet50", "dino_resnet50", "fcmae", "random_resnet50", "random_convnextv2"]
 QKV, NORM, AFTER, FC = (TYPES.index(kind) for kind in ("attn.qkv", "norm1", "norm2", "mlp.fc1"))
 UNITS, IMAGES = 12, 64
 
@@ -127,6 +128,19 @@ def boxed(model: str, layers: str) -> DetectionAccuracy:
     )
 
 
+@cache
+def unmoved(model: str) -> Invariance:
+    rng = np.random.default_rng([19, NAMES.index(model)])
+    moved, others = rng.uniform(0, 1, (2, 2, 30)), rng.uniform(1, 2, (2, 30))
+    return Invariance(("tilt", "flip"), ("gap", "cls"), moved, others, np.ones((2, 2, 30)), "random")
+
+
+def flipped(model: str) -> float:
+    """Of the CLS token, mean distance to the mirror image over that to other images."""
+    found = unmoved(model)
+    return float(found.moved[1, 1].mean() / found.others[1].mean())
+
+
 WORLD = replace(
     World(),
     cka=pair,
@@ -140,6 +154,7 @@ WORLD = replace(
     answers=MeasuredAnswers(agreement),
     sweep=sweep(),
     finetune_path=finetune_path,
+    invariance=unmoved,
     detection=MeasuredDetection(boxed, worlds.UNTRAINED),
 )
 
@@ -362,22 +377,27 @@ def apart(p: Pair, first: int, last: int) -> float:
 def arch(je: str) -> dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]]:
     suffix = "" if je == "moco_v3" else f"-{je}"
 
-    def far(m: Callable[[str, str], Any]) -> list[Told]:
-        own, other = m("fcmae", "mae"), m(je, "mae")
+    def far(m: Callable[[str, str], Any], cnn: str) -> list[Told]:
+        own, other = m(cnn, "mae"), m(je, "mae")
         falls = [apart(p, 9, 11) - apart(p, 0, 2) for p in (own, other)]
         return [("exceeds", apart(own, 9, 11) - apart(other, 9, 11), 0.05), ("exceeds", falls[0] - falls[1], 0.0)]
 
-    def across(m: Callable[[str, str], Any]) -> list[Told]:
-        return [("exceeds", apart(m(f"{je}_resnet50", je), d, d) - apart(m(je, "mae"), d, d), 0.0) for d in range(12)]
+    def across(m: Callable[[str, str], Any], cnn: str) -> list[Told]:
+        return [("exceeds", apart(m(cnn, je), d, d) - apart(m(je, "mae"), d, d), 0.0) for d in range(12)]
 
+    def near(m: Callable[[str, str], Any], cnn: str) -> list[Told]:
+        own, other = apart(m(cnn, "mae"), 0, 2), apart(m(je, "mae"), 0, 2)
+        return [("exceeds", own - other / 2, 0.0), ("exceeds", other - own / 2, 0.0)]
+
+    # The trained networks first, then those without training.
+    resnets, convnexts = (f"{je}_resnet50", "random_resnet50"), ("fcmae", "random_convnextv2")
     return {
-        f"arch-je{suffix}": lambda m, _: across(m),
-        f"obj-over-arch{suffix}": lambda m, _: [*across(m), *far(m)],
-        f"arch-rec-near{suffix}": lambda m, _: [
-            ("exceeds", apart(m("fcmae", "mae"), 0, 2) - apart(m(je, "mae"), 0, 2) / 2, 0.0),
-            ("exceeds", apart(m(je, "mae"), 0, 2) - apart(m("fcmae", "mae"), 0, 2) / 2, 0.0),
+        f"arch-je{suffix}": lambda m, _: [told for cnn in resnets for told in across(m, cnn)],
+        f"obj-over-arch{suffix}": lambda m, _: [
+            told for one, other in zip(resnets, convnexts, strict=True) for told in (*across(m, one), *far(m, other))
         ],
-        f"arch-rec-far{suffix}": lambda m, _: far(m),
+        f"arch-rec-near{suffix}": lambda m, _: [told for cnn in convnexts for told in near(m, cnn)],
+        f"arch-rec-far{suffix}": lambda m, _: [told for cnn in convnexts for told in far(m, cnn)],
     }
 
 
@@ -453,6 +473,9 @@ READINGS: dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]] = {
         *leads("exceeds", 0, ["moco_v3"], 0.5),
         *leads("exceeds", 0, ["dino_nomc"], 0.0),
     ],
+    "rcdm-je": lambda _m, _d: [("below", flipped(je), 0.5) for je in BOTH],
+    "rcdm-mae": lambda _m, _d: [("exceeds", flipped("mae") - flipped(je), 0.2) for je in BOTH],
+    "rcdm-ft": lambda _m, _d: [("exceeds", flipped("mae") - flipped("mae_ft"), 0.2)],
     "je-still": lambda _m, _d: [("exceeds", moved("mae", "start") - moved(je, "start"), 0.0) for je in BOTH],
     **arch("moco_v3"),
     **arch("dino"),
@@ -550,7 +573,8 @@ def test_a_claim_compares_what_its_reading_says(id: str, seed: int, monkeypatch:
         if hasattr(module, rule):
             monkeypatch.setattr(module, rule, spy(rule, getattr(module, rule)))
     worlds.judge(test, world, test.claim.margin)
-    expected = READINGS[base](getattr(world, second or "cka"), second in ("mutual", "cls", "gap"))
+    measure = second if second in worlds.MEASURES else "cka"
+    expected = READINGS[base](getattr(world, measure), second in ("mutual", "cls", "gap"))
     assert [rule for rule, *_ in told] == [rule for rule, *_ in expected]
     np.testing.assert_allclose([numbers for _, *numbers in told], [numbers for _, *numbers in expected], rtol=1e-9, atol=1e-12)
 
@@ -558,6 +582,7 @@ def test_a_claim_compares_what_its_reading_says(id: str, seed: int, monkeypatch:
 ASKS = {
     "difference": {"je-rec-low", "early-onset", "je-late-drop", "rec-quarter", "type-order"}
     | {"knn-diverge", "knn-cls", "knn-gap-closer", "lp-order", "nlp-mae-below", "f1", "path", "je-still"}
+    | {"rcdm-mae"}
     | {"det-moco", "det-dino-nomc", "det-dino-mc", "det-small", "det-large"}
     | {f"tau-{subset}-{k}" for subset in ("all", "right", "wrong") for k in (5, 10)}
     | {"ft-to-moco", "ft-to-dino", "ft-both", "ft-both-dino", "ft-attn-ln", "ft-attn-top", "ft-fc-split", "je-ft-stable"}
@@ -579,6 +604,8 @@ ASKS = {
         "all-je-code",
         "det-inter",
         "opposite",
+        "rcdm-je",
+        "rcdm-ft",
     },
 }
 BLOCKS = {"je-je-high": (0, 8), "attn-nil": (0, 8), "je-diag": (0, 8), "early-onset": (0, 3)}

@@ -25,6 +25,7 @@ from harness.readings.accuracy import Accuracy
 from harness.readings.agreement import Agreement, Agreements, Answers, MeasuredAnswers
 from harness.readings.detection import Detection, DetectionAccuracy, MeasuredDetection
 from harness.readings.finetune_path import FinetunePath
+from harness.readings.invariance import Invariance
 from harness.readings.neighbourhoods import Neighbourhoods
 from harness.readings.pair import Pair
 from harness.readings.probes import MeasuredProbes, ProbeAccuracy, Probes
@@ -36,7 +37,8 @@ RUNS = {method: [method, f"{method}_1", f"{method}_2"] for method in (*JE, *REC)
 # Methods of one run, by which no measure is calibrated: MSN and CNNs of JE models' objectives, like those; a CNN of MAE's kind.
 FURTHER = {name: [name] for name in ("msn", "moco_v3_resnet50", "dino_resnet50", "fcmae", "dino_nomc")}
 METHOD = {run: method for method, runs in (RUNS | FURTHER).items() for run in runs}
-MODELS = [*(run for runs in RUNS.values() for run in runs), *UNTRAINED, SUPERVISED, *FURTHER]
+UNTRAINED_CNNS = ["random_resnet50", "random_convnextv2"]
+MODELS = [*(run for runs in RUNS.values() for run in runs), *UNTRAINED, SUPERVISED, *FURTHER, *UNTRAINED_CNNS]
 
 MINIBATCHES, PAIRS = 32, 496  # pairs of images in a minibatch of 32
 SUBSETS, WIDER = 16, 2016  # and in a subset of 64
@@ -256,6 +258,20 @@ def detection(model: str, layers: str) -> DetectionAccuracy:
 
 
 @cache
+def invariance(model: str) -> Invariance:
+    """Under a flip JE models hardly move, and MAE moves as far as to another image until it is fine-tuned (Fig. 7, A7)."""
+    method = METHOD.get(start_of(model))
+    still = method is not None and (method not in REC or model != start_of(model))
+    rng = np.random.default_rng([15, MODELS.index(start_of(model)), len(model)])
+    ease = np.random.default_rng(16).uniform(0.5, 1.5, size=IMAGES)
+    # The mean over images is the level itself, but for what differs from run to run.
+    level = (0.05 if still else 0.9) + rng.normal(scale=0.005, size=(1, 2, 1))
+    noise = rng.normal(scale=0.01, size=(1, 2, IMAGES))
+    own = level * ease / ease.mean() + noise - noise.mean(2, keepdims=True)
+    return Invariance(("flip",), ("cls", "gap"), own, np.ones((2, IMAGES)), np.ones((1, 2, IMAGES)), "planted")
+
+
+@cache
 def sweep() -> Sweep:
     """CKA that does not depend on the sizes, and of biased HSIC that does."""
     rng = np.random.default_rng(8)
@@ -281,6 +297,7 @@ class World:
     sweep: Sweep = field(default_factory=sweep)
     detection: Detection = field(default_factory=lambda: MeasuredDetection(detection, UNTRAINED))
     finetune_path: Callable[[str], FinetunePath] = finetune_path
+    invariance: Callable[[str], Invariance] = invariance
     je: Sequence[str] = tuple(JE)
     rec: Sequence[str] = tuple(REC)
     untrained: Sequence[str] = tuple(UNTRAINED)
@@ -326,6 +343,7 @@ def on_panel(claim: Callable[..., Any], world: World) -> tuple[Decision, Inputs]
         world.remade(cast),
         knn=lambda model: world.knn(inputs.model_of(model)),
         finetune_path=lambda model: world.finetune_path(inputs.model_of(model)),
+        invariance=lambda model: world.invariance(inputs.model_of(model)),
         probes=MeasuredProbes(lambda model: probes.of(inputs.model_of(model))),
         detection=MeasuredDetection(lambda model, layers: detected.of(inputs.model_of(model), layers), detected.untrained),
         agreements=cast(world.agreements),

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from harness.artifacts.errors import InvalidInput
+from harness.artifacts.finetuning_tables import PATH
 from harness.artifacts.provenance import Provenance
 from harness.artifacts.store import Arrays, Table
-from harness.artifacts.tables import PATH
 from harness.readings.finetune_path import FinetunePath, barrier
 
 

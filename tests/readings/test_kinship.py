@@ -171,3 +171,11 @@ def test_findings_count_beside_the_measures(whole: list[State], findings: list[S
     decided = verdict(measures, {}, {f"finding {i}": finding(kin) for i, kin in enumerate(findings)})
     assert decided.state is answer
     assert ("not measured: finding 2" in decided.reason) == (State.MISSING in findings)
+
+
+def test_methods_are_listed_with_the_nearest_first() -> None:
+    found = kinship().by_method("fourth_moco")
+    assert [method for method, _ in found] == ["moco_v3", "dino", "mae"]
+    assert [value for _, value in found] == pytest.approx([0.9, 0.6, 0.4], abs=0.02)
+    # A run is not compared with itself.
+    assert dict(kinship().by_method("mae"))["mae"] == pytest.approx(0.9, abs=0.02)

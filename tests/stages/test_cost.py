@@ -118,8 +118,9 @@ def test_the_memory_that_it_says_is_that_of_the_features(tiny: Place, monkeypatc
 def test_it_is_printed_with_a_rate_measured_here(tiny: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cost"]) == 0
     first, disk, memory, products, training = capsys.readouterr().out.splitlines()
-    # Three models and one of them fine-tuned, of 224 images for the bank and two views of 128, and 2 x 2 x 32 for the sweep.
-    assert first.startswith("tiny: 4 models, 2,048 forwards, 0 minutes on cpu (vit ")
+    # Three models and one of them fine-tuned, of 224 images for the bank, two views of 128 and nine changes of
+    # 64, and 2 x 2 x 32 for the sweep.
+    assert first.startswith("tiny: 4 models, 4,352 forwards, 0 minutes on cpu (vit ")
     assert disk.startswith("disk: 0.0 GB")
     assert memory == "memory: up to 0.0 GB, of the features that probes read"
     assert re.fullmatch(r"products: k-NN 0 minutes, probes 0 minutes, at least, at [\d.e-]+ TFLOP/s", products)

@@ -44,7 +44,7 @@ def test_every_stage_of_the_command_line_is_in_dvc_yaml_and_the_other_way_round(
 
 def test_stages_of_fine_tuned_models_are_those_of_the_others_but_for_the_names() -> None:
     tuned = {name: stage for name, stage in DVC["stages"].items() if name != start_of(name)}
-    assert sorted(tuned) == ["compare_ft", "extract_ft", "knn_ft", "probe_ft", "references_ft"]
+    assert sorted(tuned) == ["compare_ft", "extract_ft", "invariance_ft", "knn_ft", "probe_ft", "references_ft"]
     for name, stage in tuned.items():
         first = DVC["stages"][start_of(name)]
         assert (first["vars"], stage["vars"]) == ([{"ft": ""}], [{"ft": FINETUNED}])

@@ -15,8 +15,9 @@ import yaml
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
+from harness.artifacts.finetuning_tables import DRIFT, LINE, TRACE
 from harness.artifacts.layout import Layout
-from harness.artifacts.tables import BANK, DRIFT, LINE, TRACE, unpack
+from harness.artifacts.tables import BANK, unpack
 from harness.data import images
 from harness.models import checkpoint
 from harness.models.build import build, normaliser

@@ -100,8 +100,8 @@ def test_a_file_that_joins_the_code_is_noticed(project: Path) -> None:
     ("path", "value", "stale"),
     [
         (("knn", "k"), 10, {"knn", "pixels"}),
-        (("extract", "images"), 512, {"compare", "extract", "line", "pixels", "probe"}),
-        (("extract", "batch"), 128, {"compare", "extract", "line", "pixels", "probe", "sweep"}),
+        (("extract", "images"), 512, {"compare", "extract", "invariance", "line", "pixels", "probe"}),
+        (("extract", "batch"), 128, {"compare", "extract", "invariance", "line", "pixels", "probe", "sweep"}),
         (("similarity", "subsets"), 8, {"compare", "drift"}),
         (("probe", "batch"), 128, {"probe"}),
         (("finetune", "epochs"), 10, {"finetune"}),

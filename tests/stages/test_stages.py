@@ -14,8 +14,9 @@ import torch
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.artifacts.finetuning_tables import PATH
 from harness.artifacts.layout import Layout
-from harness.artifacts.tables import BANK, CKA, CURVE, KNN, PATH, PIXELS, PROBE, SIMILARITY, SUMMARY, SWEEP, TYPES, unpack
+from harness.artifacts.tables import BANK, CKA, CURVE, KNN, PIXELS, PROBE, SIMILARITY, SUMMARY, SWEEP, TYPES, unpack
 from harness.artifacts.tables import checkpoint as checkpoint_schema
 from harness.data import images as image_lists
 from harness.maths import cka

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.verdicts import table
+from harness.verdicts import show, table
 from harness.verdicts.record import Record
 
 
@@ -149,3 +149,15 @@ def test_a_measures_ranges_are_one_line_in_whole() -> None:
         "instrument (embedded): cka range 0.528 [0.520, 0.536], blocks 0-3 0.335 [0.328, 0.344]",
         "instrument (embedded): cls range blocks 0-3 0.050 [0.040, 0.060]",
     ]
+
+
+def test_a_main_finding_without_a_number_says_what_its_second_measures_say() -> None:
+    missing = decided("one", "3.2, Fig. 7", "MISSING", rank="main")
+    second = decided("one/features", "3.2, Fig. 7", "SUPPORTED", rank="second")
+    assert show.indirectly(missing, [missing, second]) == "indirectly SUPPORTED"
+    # They must agree, be of the same source and rest on a number; and what a number decides needs no other.
+    assert show.indirectly(missing, [missing, second, replace(second, id="one/other", state="REFUTED")]) == ""
+    assert show.indirectly(missing, [missing, replace(second, source="published")]) == ""
+    assert show.indirectly(missing, [missing, replace(second, state="UNCALIBRATED")]) == ""
+    assert show.indirectly(missing, [missing, replace(second, id="oneself")]) == ""
+    assert show.indirectly(replace(missing, state="REFUTED"), [second]) == ""
