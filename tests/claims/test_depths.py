@@ -28,6 +28,7 @@ from harness.stages.place import Place
 
 DEPTHS = {"moco_v3": 12, "dino": 12, "mae": 24, "msn": 12, "random": 6, "random_learned": 12}
 CNNS = {"moco_v3_resnet50": "je", "dino_resnet50": "je", "fcmae": "rec"}
+CNNS |= {"random_resnet50": "random", "random_convnextv2": "random"}
 TUNED = ("moco_v3", "dino", "mae", "msn")
 IDS = [id for id in PLANTED if not id.startswith(ACCURACY) or id.startswith("knn-")]
 
