@@ -75,6 +75,9 @@ STAGES = {
         True,
         "how far features move when one thing in the image changes (Fig. 7)",
     ),
+    "segment": Command(
+        "harness.stages.segment", "run", ("model",), True, "how much of objects' masks a linear read-out finds, by block"
+    ),
     "report": Command("harness.stages.report", "run", (), False, "write metrics, plots and a figure of the profile"),
 }
 COMMANDS = {

@@ -234,6 +234,19 @@ INVARIANCE = Schema(
     },
 )
 
+# Of a linear read-out of masks: all objects together, what is none, and objects by their area.
+REGIONS = ("objects", "background", "small", "medium", "large")
+
+SEGMENT = Schema(
+    "segment",
+    1,
+    {
+        "intersection": Column("int16", ("block", "region", "image"), "pixels", 0),
+        "union": Column("int16", ("block", "region", "image"), "pixels", 0),
+        "edges": Column("float64", ("edge",), "square pixels, between small, medium and large", 0),
+    },
+)
+
 
 def pack(names: Sequence[str]) -> NDArray[np.uint8]:
     """Text as an array column: (bytes,) uint8 of a JSON list."""
@@ -261,7 +274,7 @@ def checkpoint(tensors: Mapping[str, NDArray[Any]]) -> Schema:
 # Every kind of array artifact but checkpoints, whose columns are their network's.
 ARRAYS = {
     schema.kind: schema
-    for schema in (TRACE, DRIFT, LINE, BANK, EMBEDDINGS, SUMMARY, KNN, PIXELS, PROBE, SWEEP, DETECT, INVARIANCE)
+    for schema in (TRACE, DRIFT, LINE, BANK, EMBEDDINGS, SUMMARY, KNN, PIXELS, PROBE, SWEEP, DETECT, INVARIANCE, SEGMENT)
 }
 PAIRS = {schema.kind: schema for schema in (CKA, AGREE, SIMILARITY, FINAL)}
 TABLES = {schema.kind: schema for schema in (CURVE, PATH)}

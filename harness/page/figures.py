@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from harness.artifacts.errors import MissingArtifact
-from harness.page import accuracy, finetuning, invariance, similarity
+from harness.page import accuracy, finetuning, invariance, segmentation, similarity
 from harness.stages.place import Place
 
 
@@ -94,6 +94,14 @@ _FIGURES: tuple[tuple[Shown, Callable[..., tuple[Figure, str]]], ...] = (
             "JE features are invariant to horizontal flips, MAE features are not until MAE is fine-tuned.",
         ),
         invariance.profile,
+    ),
+    (
+        Shown(
+            (),
+            "How much of objects' masks a linear read-out finds in the patch tokens, by block",
+            "A logistic regression for each pixel of a patch, on scenes of one to four digits. Sizes are terciles of the area.",
+        ),
+        segmentation.by_block,
     ),
     (
         Shown(

@@ -24,6 +24,7 @@ def refuse_other_names(params: Params, name: str, profile: Profile) -> None:
         ("sweep_models", profile.models),
         ("finetuned", profile.models),
         ("detected", profile.models),
+        ("segmented", profile.models),
     ):
         names = getattr(profile, field)
         for model in names:
@@ -38,6 +39,12 @@ def refuse_other_names(params: Params, name: str, profile: Profile) -> None:
     if profile.detected and profile.detection is None:
         seen = f"none for {', '.join(profile.detected)}"
         raise InvalidInput("params.yaml", field=f"{where}.detection", seen=seen, expected="parameters of a detector (Table 2)")
+    if profile.segmented and (profile.segmentation is None or profile.detection is None):
+        seen, expected = (
+            f"none for {', '.join(profile.segmented)}",
+            "parameters of a read-out, and detection, whose scenes it has",
+        )
+        raise InvalidInput("params.yaml", field=f"{where}.segmentation", seen=seen, expected=expected)
     for model in profile.references:
         if params.models[model].family is None:
             raise InvalidInput("params.yaml", field=f"models.{model}.family", seen="none", expected="one, as references have")
@@ -63,7 +70,9 @@ def refuse_embeddings(params: Params) -> None:
     for name, model in params.models.items():
         for at, weights in model.weights.items():
             profile = params.profiles[at]
-            stands = [field for field in ("sweep_models", "finetuned", "detected") if name in getattr(profile, field)]
+            stands = [
+                field for field in ("sweep_models", "finetuned", "detected", "segmented") if name in getattr(profile, field)
+            ]
             field, seen, expected = f"models.{name}.architecture", str(model.architecture), ""
             if not isinstance(weights, Embeddings):
                 expected = f"the name of a network, for weights.{at}" if model.architecture is None else ""

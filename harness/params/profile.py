@@ -114,6 +114,17 @@ class DetectionParams(Strict):
     seed: int = Field(default=0, ge=0)
 
 
+class SegmentationParams(Strict):
+    """A linear read-out of objects' masks from the patch tokens of each block, on the scenes of `detection`.
+
+    train, validation: how many scenes. penalty: on the mean square of its weights.
+    """
+
+    train: Count
+    validation: Annotated[int, Field(ge=8)]
+    penalty: Positive
+
+
 class Profile(Strict):
     """A named scale: data, networks, sizes, budgets.
 
@@ -121,6 +132,7 @@ class Profile(Strict):
     them is compared with. sweep_models: the two of Fig. A1. anchors: by model, 20-NN accuracy in percent of its final CLS
     token as others published it for the same weights and images. finetuned: those that are fine-tuned as well, by `finetune`,
     and measured again: mae and then mae_ft. detected: those on whose frozen features a detector is trained, by `detection`.
+    segmented: those from whose patch tokens masks are read out, by `segmentation`.
     """
 
     name: Key
@@ -139,3 +151,5 @@ class Profile(Strict):
     finetune: FinetuneRecipe | None = None
     detected: tuple[Key, ...] = ()
     detection: DetectionParams | None = None
+    segmented: tuple[Key, ...] = ()
+    segmentation: SegmentationParams | None = None

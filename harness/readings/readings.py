@@ -9,7 +9,20 @@ from pathlib import Path
 from typing import Any, Self
 
 from harness.artifacts.errors import MissingArtifact
-from harness.artifacts.tables import AGREE, CKA, DETECT, FINAL, INVARIANCE, KNN, PROBE, SIMILARITY, SWEEP, TOKENS, unpack
+from harness.artifacts.tables import (
+    AGREE,
+    CKA,
+    DETECT,
+    FINAL,
+    INVARIANCE,
+    KNN,
+    PROBE,
+    SEGMENT,
+    SIMILARITY,
+    SWEEP,
+    TOKENS,
+    unpack,
+)
 from harness.evidence.claim import Inputs, undecided
 from harness.evidence.decide import Decision, State
 from harness.evidence.estimate import Estimate
@@ -32,6 +45,7 @@ from harness.readings.neighbourhoods import Neighbourhoods
 from harness.readings.pair import Pair
 from harness.readings.probes import ProbeAccuracy
 from harness.readings.published import Published, load
+from harness.readings.segmentation import Segmentation
 from harness.readings.sweep import Sweep
 
 
@@ -102,10 +116,14 @@ class Readings:
         """How far a model's features move when one thing in the image changes."""
         return _invariance(self._files.of_model("invariance", INVARIANCE, model)[0], self.inputs.values_only)
 
+    def segmentation(self, model: str) -> Segmentation:
+        """How much of objects' masks a linear read-out finds in a model's patch tokens."""
+        return Segmentation.from_arrays(read_arrays(self._files.of_model("segment", SEGMENT, model)[0], SEGMENT.kind))
+
     def detection(self, model: str, layers: str = "final") -> DetectionAccuracy:
         """The average precision of a detector on a model's frozen features.
 
-        Raises MissingArtifact where the profile trains none on the model.
+        Raises MissingArtifact where the profile trains none.
         """
         known, source = self.inputs.model_of(model), self.inputs.source
         self._files.check(known)
@@ -127,10 +145,9 @@ class Readings:
         """
         if self.inputs.source != "published":
             self._files.check()
+            what, step = f"the profile has not measured {measured}", "decide on the printed numbers with --source published"
             raise MissingArtifact(
-                f"artifacts/{self.inputs.source}/{stage}",
-                f"the profile has not measured {measured}",
-                next_step=f"decide on the printed numbers with --source published, or write the stage {stage}",
+                f"artifacts/{self.inputs.source}/{stage}", what, next_step=f"{step}, or write the stage {stage}"
             )
         path = self.root / "claims" / "published.toml"
         numbers = load(path)
@@ -199,8 +216,7 @@ class Readings:
         def shared(a: str, b: str) -> SameDepth:
             return measure(a, b).like(own)
 
-        # Asked for again for each third of the depth; without draws it is small.
-        @cache
+        @cache  # Asked for again for each third of the depth; without draws it is small.
         def values(a: str, b: str) -> SameDepth:
             self.inputs.values_only = True
             found = shared(a, b)
@@ -236,8 +252,7 @@ class Readings:
         return found.values_only() if self.inputs.values_only else found
 
 
-# For a notebook: harness.read("embedded").
-read = Readings.of
+read = Readings.of  # For a notebook: harness.read("embedded").
 
 
 # A pair keeps its draws (16 MB), which every claim about it shares.

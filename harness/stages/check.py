@@ -29,6 +29,7 @@ STAGES: dict[str, tuple[str, Callable[[Profile], Sequence[object]]]] = {
     "sweep": ("harness.stages.sweep", lambda p: [p.data, p.extract.batch, p.sweep, p.sweep_models]),
     "detect": ("harness.stages.detect", lambda p: [p.data, p.detection]),
     "invariance": ("harness.stages.invariance", lambda p: [p.data, p.extract]),
+    "segment": ("harness.stages.segment", lambda p: [p.data, p.detection.world if p.detection else None, p.segmentation]),
     "report": ("harness.stages.report", lambda p: [p.models, p.references]),
 }
 

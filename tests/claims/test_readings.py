@@ -619,3 +619,10 @@ def test_a_claim_asks_of_the_instrument_what_its_reading_needs(id: str) -> None:
     first, last = BLOCKS.get(BASES[id], (0, 11))
     assert stated.blocks == tuple(range(first, last + 1))
     assert stated.about == ("artifacts" if id == "cka-stable" else "methods")
+
+
+def test_the_main_findings_are_these() -> None:
+    """Of the paper's abstract, its list of contributions and its captions in bold; one more is read from printed numbers."""
+    main = "det-inter det-moco early-onset ft-attn-top ft-inter-null ft-to-moco inter-je-null inter-mae je-je-high je-rec-low"
+    main += " knn-cls knn-decline lp-order nlp-mae-gain obj-over-arch opposite path rcdm-je rcdm-mae type-order"
+    assert {id for id, test in TESTS.items() if test.claim.main} == set(main.split())

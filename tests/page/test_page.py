@@ -78,11 +78,11 @@ def test_every_figure_is_drawn_and_says_its_numbers(html: str, place: Place) -> 
     parsed = Parsed(html)
     # Those of the main findings are as wide as their column.
     labels = [svg["aria-label"] or "" for svg in parsed.of("svg") if svg["width"] != str(WIDTH)]
-    assert len(parsed.of("figure")) == len(parsed.of("figcaption")) == 12
+    assert len(parsed.of("figure")) == len(parsed.of("figcaption")) == 13
     # Of fine-tuning, where there is any.
     absent = [p for p in parsed.of("p") if p.get("class") == "missing"]
     # Heat maps are there by depth and by layer type.
-    assert (len(labels), len(absent)) == ((14, 0) if place.settings.finetuned else (9, 4))
+    assert (len(labels), len(absent)) == ((15, 0) if place.settings.finetuned else (10, 4))
     assert all(svg["role"] == "img" for svg in parsed.of("svg"))
     assert all(re.search(r"\d", label) for label in labels)
     # Text takes the page's colour, dark or light.
@@ -159,7 +159,7 @@ def test_a_page_of_half_the_artifacts_opens_and_says_what_is_missing(
     parsed = Parsed(Path("artifacts/embedded/index.html").read_text())
     assert len(parsed.of("svg")) == 2
     text = "".join(parsed.text)
-    assert text.count("next: ") == 11
+    assert text.count("next: ") == 12
     assert "pytest claims --verdicts artifacts/verdicts.json" in text
     assert "run dvc repro" in text
 
