@@ -35,7 +35,8 @@ def write(terminal: Any, records: Sequence[Record], width: int, *, whole: bool =
     _wrapped(terminal, LEGEND_OF_MODELS if judged else LEGEND, width)
     if whole:
         for source, name, values in ranges(records):
-            _wrapped(terminal, f"instrument ({source}): {name} range {values}", width)
+            told = ", ".join(f"{blocks} {value}".strip() for blocks, value in values)
+            _wrapped(terminal, f"instrument ({source}): {name} range {told}", width)
     for source, of_source in groupby(sorted(records, key=lambda r: r.source), lambda r: r.source):
         _source_table(terminal, source, list(of_source), width, whole)
     if any(record.provisional for record in records):
@@ -44,16 +45,13 @@ def write(terminal: Any, records: Sequence[Record], width: int, *, whole: bool =
         _wrapped(terminal, "nothing could be decided: run dvc repro, then pytest claims", width)
 
 
-def ranges(records: Sequence[Record]) -> list[tuple[str, str, str]]:
-    """What the instrument can tell: source, measure, and its range over the blocks of each claim."""
+def ranges(records: Sequence[Record]) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """What the instrument can tell: source, measure, and its range over the blocks of each claim, "" for all of them."""
     found: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for record in records:
         for name, blocks, value in _RANGE.findall(record.instrument):
             found.setdefault((record.source, name), set()).add((blocks, value))
-    return [
-        (source, name, ", ".join(f"{blocks} {value}".strip() for blocks, value in sorted(values)))
-        for (source, name), values in sorted(found.items())
-    ]
+    return [(source, name, sorted(values)) for (source, name), values in sorted(found.items())]
 
 
 def _source_table(terminal: Any, source: str, records: Sequence[Record], width: int, whole: bool) -> None:

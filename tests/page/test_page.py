@@ -126,6 +126,16 @@ def test_runs_of_a_method_are_one_row_with_their_mean_and_range(html: str, place
     assert all(one.title in text for one in rows.values())
 
 
+def test_the_range_of_each_measure_is_a_row(html: str) -> None:
+    known = [one for one in record.read(ROOT / "artifacts" / "verdicts.json") if one.source == "embedded"]
+    (part,) = re.findall(r'aria-label="Ranges of the measures">(.*?)</table>', html, re.DOTALL)
+    rows = re.findall(r'<th scope="row">(\S+)</th><td>([\d-]+|all)</td><td class="number">(-?[\d.]+) ', part)
+    assert len(rows) == len(set(rows)) > 5
+    said = " ".join(one.instrument for one in known)
+    for name, blocks, value in rows:
+        assert f"{name} range {'' if blocks == 'all' else f'over blocks {blocks} '}{value} " in said
+
+
 def test_the_footer_names_the_revision(html: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert _revision() == ""
