@@ -100,5 +100,6 @@ def test_what_cannot_be_detected_is_refused(measured: tuple[Path, store.Arrays],
         detect.run(place(), "random_resnet50", "final")
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     del raw["profiles"]["embedded"]["detection"]
+    raw["profiles"]["embedded"]["segmented"] = raw["profile"]["segmented"] = []
     with pytest.raises(InvalidInput, match=r"profiles\.embedded\.detection"):
         detect.run(Place(check_params(raw, "params.yaml"), "embedded"), "random", "final")
