@@ -27,8 +27,8 @@ from harness.stages.place import Place
 from harness.stages.probe import feature_sets
 from harness.training.probes import grid
 
-# Images, the fewest that a minibatch may have, and seconds: a network that takes longer for so few is measured by them.
-FEW, SLOW = 4, 0.5
+# Seconds: a network that takes longer for one image is measured by that.
+SLOW = 0.2
 
 
 @dataclass(frozen=True)
@@ -168,11 +168,11 @@ def _seen(images: int, batch: int) -> int:
 def rate(settings: Profile, network: nn.Module, device: str) -> Rate:
     """How fast images go through a network.
 
-    Where a few images already take long, they say so alone: such a network's rate hardly depends on how many go through at
-    once, and Grams of small minibatches slow a ViT-B by two hundredths less than those of 32 images.
+    Where a single image already takes long, it says so alone: such a network's rate hardly depends on how many go through at
+    once, and Grams slow a ViT-B by two hundredths, less than two measurements of its rate differ by.
     """
-    size, n, grams = settings.data.size, settings.extract.batch, settings.extract.minibatch
-    pixels = np.random.default_rng(0).integers(0, 256, (max(n, FEW), size, size, 3), np.uint8)
+    size, n = settings.data.size, settings.extract.batch
+    pixels = np.random.default_rng(0).integers(0, 256, (n, size, size, 3), np.uint8)
     normalise = normaliser(settings.data.mean, settings.data.std).to(device)
 
     def seconds(count: int, minibatch: int | None) -> tuple[float, Layout]:
@@ -182,12 +182,13 @@ def rate(settings: Profile, network: nn.Module, device: str) -> Rate:
         return time.perf_counter() - start, seen.layout
 
     # The first pass warms up.
-    first, layout = seconds(FEW, None)
+    first, layout = seconds(1, None)
     if first > SLOW:
-        # Each pass begins with one image that only shows whether the network can be measured.
-        plain, with_grams = (FEW + 1) / first, (FEW + 1) / seconds(FEW, FEW)[0]
+        # It begins with one more image, which shows whether the network can be measured.
+        plain = with_grams = 2 / first
     else:
-        plain, with_grams = (n / min(seconds(n, minibatch)[0] for _ in range(2)) for minibatch in (None, grams))
+        sizes = (None, settings.extract.minibatch)
+        plain, with_grams = (n / min(seconds(n, minibatch)[0] for _ in range(2)) for minibatch in sizes)
     return Rate(plain, with_grams, len(named_layers(network)) + 1, layout)
 
 
