@@ -18,6 +18,7 @@ from harness.artifacts import files
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.models import released
 from harness.models.build import build
+from harness.models.fetch import fetch_all
 from harness.params.load import UniqueKeys, check_params, load_params
 from harness.params.models import Released
 from harness.params.profile import Architecture
@@ -31,6 +32,8 @@ _BY_HAND = "write the entry by hand: docs/judge-a-model.md"
 
 def run(place: Place, weights: str, architecture: str | None, name: str | None, key: str | None, prefix: str | None) -> int:
     """Write the model's entry into params.yaml, run `dvc repro` and `pytest claims --model`; return the exit code.
+
+    Weights of timm are downloaded first.
 
     weights: a file, or the name of pretrained weights of timm, such as vit_small_patch16_224.dino. architecture: one of the
     profile's, or a timm network; of weights of timm their own. name: of the entry, by default the file's. key, prefix: where in
@@ -46,6 +49,8 @@ def run(place: Place, weights: str, architecture: str | None, name: str | None, 
     name = name or re.sub(r"\W+", "_", Path(weights).stem if Path(weights).is_file() else weights).strip("_").lower()
     _register(place, name, architecture, network, source)
     print(f"params.yaml: models.{name}, and among profiles.{place.profile}.models", file=sys.stderr, flush=True)
+    if "timm" in source:
+        fetch_all(load_params(PARAMS), place.profile, [name])
     measured = _measure()
     if measured:
         return measured

@@ -123,10 +123,13 @@ def test_another_layout_is_told_and_taken_from_the_command(commands: Commands, c
     assert (entry["key"], entry["prefix"]) == ("teacher", "backbone.")
 
 
-def test_weights_of_timm_bring_their_network(commands: Commands) -> None:
+def test_weights_of_timm_bring_their_network_and_are_fetched(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr(judge, "fetch_all", lambda params, profile, models: fetched.append((profile, models)))
     params = load_params(Path("params.yaml"))
     place = Place(params, "embedded")
     assert judge.run(place, "vit_small_patch16_224.dino", None, None, None, None) == 0
+    assert fetched == [("embedded", ["vit_small_patch16_224_dino"])]
     params = load_params(Path("params.yaml"))
     assert params.architecture("vit_small_patch16_224_dino", "embedded").name == "vit_small_patch16_224"
     assert params.weights("vit_small_patch16_224_dino", "embedded").timm == "vit_small_patch16_224.dino"
