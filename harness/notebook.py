@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +14,12 @@ import numpy as np
 import pandas as pd
 import timm
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import nn
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as transform
 
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.provenance import digest
-from harness.data import draws
-from harness.data.images import Images, hashes
+from harness.data import draws, folder
+from harness.data.images import Images, _decode, hashes
 from harness.evidence.estimate import Estimate
 from harness.evidence.resampling import DRAWS, pairing_key, resample_weights
 from harness.maths import cka
@@ -30,6 +27,7 @@ from harness.models import checkpoint
 from harness.models.build import build, normalisation, normaliser
 from harness.models.layers import named_layers
 from harness.models.represent import represent
+from harness.params.images import ReaderData
 from harness.params.load import load_params
 from harness.stages.place import Place
 
@@ -205,22 +203,12 @@ def _listed(images: Path | str | NDArray[np.uint8], count: int, seed: int, confi
     root = Path(images)
     if not root.is_dir():
         raise InvalidInput(root, field="images", seen="no folder", expected="a folder of images, or an array of pixels")
-    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    paths = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in endings and not path.name.startswith(".")]
+    paths = [path for path in sorted(root.rglob("*")) if folder._is_image(path.name)]
     chosen = [paths[i] for i in draws.permutation(seed, "compare", len(paths))[:count]]
-    decode = partial(_decode, size=config["input_size"][-1], crop_pct=config.get("crop_pct") or 1.0)
-    return Images(np.zeros(len(chosen), np.int64), 1, lambda index: np.stack([decode(chosen[i]) for i in index]))
-
-
-def _decode(path: Path, size: int, crop_pct: float) -> NDArray[np.uint8]:
-    """Pixels of a file, (size, size, 3): upright, in colour, the shorter side resized, the centre cropped."""
-    try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
-        raise InvalidInput(path, field="image", seen=error, expected="a whole image file") from error
-    resized = transform.resize(image, [round(size / crop_pct)], interpolation=InterpolationMode.BICUBIC)
-    return np.asarray(transform.center_crop(resized, [size]))
+    size = config["input_size"][-1]
+    # Decoded as a profile's image files are, so that what is refused there is refused here.
+    data = ReaderData(kind="reader", reader="", root=str(root), size=size, resize=round(size / (config.get("crop_pct") or 1.0)))
+    return Images(np.zeros(len(chosen), np.int64), 1, lambda index: np.stack([_decode(chosen[i], data) for i in index]))
 
 
 def _place(layer: str, layers: tuple[str, ...]) -> int:

@@ -29,11 +29,7 @@ class Finding:
 def findings(records: Sequence[Record], source: str) -> list[Finding]:
     """The main findings that were decided from the source, those that a number decides first."""
     main = table.main_findings([one for one in records if one.source == source])
-    rows = []
-    for one in main:
-        words = [text for text in (show.where_to_look(one), show.indirectly(one, records)) if text]
-        rows.append(Finding(one, show.numbers(one), "; ".join(words), whisker(one)))
-    return rows
+    return [Finding(one, show.numbers(one), show.without_number(one, records), whisker(one)) for one in main]
 
 
 def headline(rows: Sequence[Finding]) -> str:

@@ -46,7 +46,7 @@ def run(place: Place, weights: str, architecture: str | None, name: str | None, 
         raise InvalidInput(PARAMS, field="profile", seen=f"*{place.params.profile}", expected=expected)
     architecture, network = _architecture(place, weights, architecture)
     source = _source(weights, network, key, prefix)
-    name = name or re.sub(r"\W+", "_", Path(weights).stem if Path(weights).is_file() else weights).strip("_").lower()
+    name = name or _name(weights)
     _register(place, name, architecture, network, source)
     print(f"params.yaml: models.{name}, and among profiles.{place.profile}.models", file=sys.stderr, flush=True)
     if "timm" in source:
@@ -71,15 +71,18 @@ def judge(
     Raises as `run` does, and MissingArtifact where measuring or deciding failed, after its own message.
     """
     params = load_params(PARAMS)
-    place = Place(params, params.profile)
-    before = set(params.models)
+    place, name = Place(params, params.profile), name or _name(str(weights))
     code = run(place, str(weights), architecture, name, key, prefix)
-    new = name or next(iter(set(load_params(PARAMS).models) - before), "")
-    path = Path(_verdicts(place, new))
+    path = Path(_verdicts(place, name))
     if not path.is_file():
         raise MissingArtifact(path, f"no verdicts: exit code {code}", next_step="read the message above")
     records: list[dict[str, Any]] = json.loads(path.read_bytes())
     return sorted(records, key=lambda record: record["rank"] != "main")
+
+
+def _name(weights: str) -> str:
+    """What an entry is called by default: as the file without its ending, or as timm's weights."""
+    return re.sub(r"\W+", "_", Path(weights).stem if Path(weights).is_file() else weights).strip("_").lower()
 
 
 def _measure() -> int:

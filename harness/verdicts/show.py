@@ -83,6 +83,11 @@ def numbers(record: Record, room: int | None = None) -> str:
     return whole if room is None or len(whole) <= room else text
 
 
+def without_number(record: Record, records: Sequence[Record]) -> str:
+    """Why no number decides a claim, and what its second measures say."""
+    return "; ".join(text for text in (where_to_look(record), indirectly(record, records)) if text)
+
+
 def where_to_look(record: Record) -> str:
     """A few words on why no number decides."""
     words = {

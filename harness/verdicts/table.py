@@ -144,8 +144,7 @@ def _main_findings(terminal: Any, source: str, main: Sequence[Record], records: 
     _wrapped(terminal, text, width, bold=True)
     wide = max(len(record.title) for record in main)
     for record in main:
-        words = [text for text in (show.where_to_look(record), show.indirectly(record, records)) if text]
-        why = show.numbers(record, width - 5 - wide) or "; ".join(words)
+        why = show.numbers(record, width - 5 - wide) or show.without_number(record, records)
         _marked(terminal, record, f"{record.title.ljust(wide)}  {why}"[: width - 3])
 
 

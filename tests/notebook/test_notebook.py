@@ -126,6 +126,15 @@ def test_a_broken_file_is_named(tmp_path: Path, pixels: np.ndarray) -> None:
         harness.compare(network, network, tmp_path)
 
 
+def test_a_file_of_more_bits_than_eight_is_refused_as_a_profile_refuses_it(tmp_path: Path, pixels: np.ndarray) -> None:
+    for i, image in enumerate(pixels[:64]):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    Image.fromarray(pixels[0, :, :, 0].astype(np.uint16) * 257).save(tmp_path / "9.png")
+    network = harness.load_network("mae", root=ROOT)
+    with pytest.raises(InvalidInput, match="8 bits a channel"):
+        harness.compare(network, network, tmp_path)
+
+
 def test_a_network_that_does_not_say_its_normalisation_is_refused(pixels: np.ndarray) -> None:
     network = timm.create_model("vit_tiny_patch16_224", img_size=16, patch_size=4, num_classes=0)
     network.pretrained_cfg = {}

@@ -196,6 +196,10 @@ def test_from_python_the_verdicts_come_back_with_the_family_first(commands: Comm
 
     monkeypatch.setattr(judge.subprocess, "run", run)
     assert [row["id"] for row in judge.judge("mine.pth", "vit")] == ["family", "kinship/cka"]
+    # A second time, when the entry is there already.
+    Path("artifacts/embedded/judged/mine.json").unlink()
+    Path("artifacts/embedded/judged").rmdir()
+    assert [row["id"] for row in judge.judge("mine.pth", "vit")] == ["family", "kinship/cka"]
 
 
 def test_from_python_a_failed_measurement_is_an_error(commands: Commands) -> None:
