@@ -23,12 +23,12 @@ from harness.data.images import Images, _decode, hashes
 from harness.evidence.estimate import Estimate
 from harness.evidence.resampling import DRAWS, pairing_key, resample_weights
 from harness.maths import cka
-from harness.models import checkpoint
-from harness.models.build import build, normalisation, normaliser
+from harness.models.build import normalisation, normaliser
 from harness.models.layers import named_layers
 from harness.models.represent import represent
 from harness.params.images import ReaderData
 from harness.params.load import load_params
+from harness.stages import networks
 from harness.stages.place import Place
 
 if TYPE_CHECKING:
@@ -133,8 +133,7 @@ def compare(
     and cropped to each network's input_size. count: how many at most, drawn by the seed, in whole minibatches.
     Raises InvalidInput for fewer images than two minibatches, other arrays, files that are no images, and unknown networks.
     """
-    networks = [_network(network) for network in (a, b)]
-    banks = [_bank(network, images, count, minibatch, batch, seed, device) for network in networks]
+    banks = [_bank(_network(network), images, count, minibatch, batch, seed, device) for network in (a, b)]
     (layers_a, gram_a, seen_a), (layers_b, gram_b, _) = banks
     cross = cka.cross_hsic(gram_a, gram_b, minibatch)
     own = (cka.self_hsic(gram, minibatch) for gram in (gram_a, gram_b))
@@ -147,9 +146,7 @@ def load_network(model: str, profile: str = "embedded", root: Path | str = ".") 
     root: the project's folder. Raises InvalidInput for an unknown name, and MissingArtifact where there is no checkpoint.
     """
     place = Place(load_params(Path(root) / "params.yaml"), profile)
-    architecture = place.params.architecture(model, profile)
-    network = build(architecture.name, **architecture.options)
-    checkpoint.load(Path(root) / place.path("checkpoints", model), network, place.precision(model))
+    network, _ = networks.load_network(place, model, Path(root))
     data = place.settings.data
     mean, std = normalisation(place.params.weights(model, profile), data)
     known: dict[str, Any] = {"mean": mean, "std": std, "input_size": (3, data.size, data.size)}

@@ -22,22 +22,28 @@ class Moved(NamedTuple):
     nearer: NDArray[np.int64]
 
 
-def moved(features: NDArray[np.floating], changed: NDArray[np.floating]) -> Moved:
+def between(features: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Squared distances of features (n, width) of each two images, (n, n)."""
+    # Distances do not depend on the origin, and their expansion is exact near it alone.
+    x = features.astype(np.float64)
+    x = x - x.mean(0)
+    norm = (x**2).sum(1)
+    distances: NDArray[np.float64] = np.maximum(norm[:, None] + norm[None, :] - 2 * (x @ x.T), 0.0)
+    np.fill_diagonal(distances, 0.0)
+    return distances
+
+
+def moved(features: NDArray[np.floating], changed: NDArray[np.floating], distances: NDArray[np.float64] | None = None) -> Moved:
     """Compare features (n, width) with those of the changed images, row by row.
 
+    distances: what `between` gives of the features, where several changes are compared with them.
     Raises InvalidInput for arrays of other shapes and fewer than two images.
     """
     if features.ndim != 2 or features.shape != changed.shape or len(features) < 2:
         seen = f"{features.shape} and {changed.shape}"
         raise InvalidInput("invariance", field="features", seen=seen, expected="two arrays (n, width) of at least 2 images")
-    x, y = features.astype(np.float64), changed.astype(np.float64)
-    # Distances do not depend on the origin, and their expansion is exact near it alone.
-    centre = x.mean(0)
-    x, y = x - centre, y - centre
-    own = ((x - y) ** 2).sum(1)
-    norm = (x**2).sum(1)
-    between = np.maximum(norm[:, None] + norm[None, :] - 2 * (x @ x.T), 0.0)
-    np.fill_diagonal(between, np.inf)
-    nearer = (between < own[:, None]).sum(1)
-    np.fill_diagonal(between, 0.0)
-    return Moved(own, between.sum(1) / (len(x) - 1), nearer)
+    known = between(features) if distances is None else distances
+    own = ((features.astype(np.float64) - changed.astype(np.float64)) ** 2).sum(1)
+    # An image's distance of 0 to itself is none to another.
+    nearer = (known < own[:, None]).sum(1) - (own > 0)
+    return Moved(own, known.sum(1) / (len(known) - 1), nearer)

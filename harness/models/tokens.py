@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,6 +23,38 @@ LAYERS: dict[str, tuple[int, ...]] = {
 
 
 @torch.inference_mode()
+def block_tokens(
+    network: nn.Module,
+    normalise: nn.Module,
+    pixels: NDArray[np.uint8],
+    blocks: Sequence[int],
+    *,
+    batch: int,
+    device: str = "cpu",
+) -> Iterator[list[Tensor]]:
+    """Batch by batch of images (n, s, s, 3) uint8, patch tokens of these blocks, each (b, width, h, w) after the final norm.
+
+    blocks: each once, in the order of depth, as timm gives them.
+    """
+    network.to(device).eval()
+    for start in range(0, len(pixels), batch):
+        images = torch.from_numpy(pixels[start : start + batch]).to(device).permute(0, 3, 1, 2).float() / 255
+        yield network.forward_intermediates(
+            normalise(images), indices=list(blocks), norm=True, output_fmt="NCHW", intermediates_only=True
+        )
+
+
+def depth_of(network: nn.Module) -> int:
+    """How many blocks a network with patch tokens has. Raises InvalidInput for one without."""
+    depth = len(getattr(network, "blocks", ()))
+    if not depth or not hasattr(network, "patch_embed"):
+        raise InvalidInput(
+            "patch tokens", field="network", seen=type(network).__name__, expected="a ViT, which has patch tokens"
+        )
+    return depth
+
+
+@torch.inference_mode()
 def patch_tokens(
     network: nn.Module, normalise: nn.Module, pixels: NDArray[np.uint8], layers: str, *, batch: int, device: str = "cpu"
 ) -> Tensor:
@@ -30,19 +64,11 @@ def patch_tokens(
     resampled to the images' size by the network (timm's dynamic_img_size).
     Raises InvalidInput for a network without patch tokens, and for tokens beyond half precision.
     """
-    depth = len(getattr(network, "blocks", ()))
-    if not depth or not hasattr(network, "patch_embed"):
-        raise InvalidInput("detect", field="network", seen=type(network).__name__, expected="a ViT, which has patch tokens")
-    blocks = [round(block * (depth - 1) / 11) for block in LAYERS[layers]]
-    network.to(device).eval()
+    blocks = [round(block * (depth_of(network) - 1) / 11) for block in LAYERS[layers]]
+    each = sorted(set(blocks))
     parts = []
-    for start in range(0, len(pixels), batch):
-        images = torch.from_numpy(pixels[start : start + batch]).to(device).permute(0, 3, 1, 2).float() / 255
-        # timm gives each block once, in the order of depth.
-        found = network.forward_intermediates(
-            normalise(images), indices=sorted(set(blocks)), norm=True, output_fmt="NCHW", intermediates_only=True
-        )
-        of_block = dict(zip(sorted(set(blocks)), found, strict=True))
+    for found in block_tokens(network, normalise, pixels, each, batch=batch, device=device):
+        of_block = dict(zip(each, found, strict=True))
         parts.append(torch.cat([of_block[block] for block in blocks], 1).half())
     tokens = torch.cat(parts).cpu()
     if not torch.isfinite(tokens).all():

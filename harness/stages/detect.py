@@ -15,13 +15,13 @@ from harness.data.coco import Annotations
 from harness.data.images import hashes
 from harness.evidence.resampling import DRAWS, FloatArray, resample_weights
 from harness.maths.average_precision import IOUS, Matches, average_precision
-from harness.models import checkpoint
-from harness.models.build import build, normaliser
+from harness.models.build import normaliser
 from harness.models.detections import matches
 from harness.models.tokens import LAYERS, patch_side, patch_tokens
 from harness.params.images import ScenesData
 from harness.params.profile import DetectionParams
 from harness.params.wording import nearest
+from harness.stages.networks import load_network
 from harness.stages.place import Place
 from harness.training.detector import Detector, detect, train
 
@@ -46,8 +46,7 @@ def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
     if layers not in LAYERS:
         raise InvalidInput("command line", field="--layers", seen=layers, expected=nearest(layers, LAYERS))
     architecture = place.params.architecture(model, place.profile)
-    network = build(architecture.name, **architecture.options)
-    weights = checkpoint.load(place.path("checkpoints", model), network, place.precision(model))
+    network, weights = load_network(place, model)
     normalise = normaliser(data.mean, data.std)
     (train_pixels, train_objects), (pixels, objects) = (
         _scenes(data, settings, split, count)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +13,12 @@ from harness.artifacts.layout import Layout
 from harness.artifacts.provenance import digest
 from harness.artifacts.tables import INVARIANCE, pack
 from harness.data.changes import changed, changes_of
-from harness.maths.invariance import Moved, moved
-from harness.models import checkpoint
-from harness.models.build import build, normalisation, normaliser
+from harness.maths.invariance import Moved, between, moved
+from harness.models.build import normalisation, normaliser
 from harness.models.represent import represent
 from harness.params.models import Embeddings
 from harness.stages import summary
+from harness.stages.networks import load_network
 from harness.stages.place import Place
 
 LIBRARIES = ("torch", "timm", "kornia", "numpy")
@@ -37,19 +36,20 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
         store.write_arrays(place.path("invariance", model), INVARIANCE, _nothing(), place.provenance(__name__, [weights]))
         return
     architecture = place.params.architecture(model, place.profile)
-    network = build(architecture.name, **architecture.options)
-    known = checkpoint.load(place.path("checkpoints", model), network, place.precision(model))
+    network, known = load_network(place, model)
     colours = normalisation(weights, data)
     normalise = normaliser(*colours).to(device)
     bank = summary.compared(place, model)
     features, layout = bank["validation"][: size.images], Layout.of(bank)
+    # Between the images as they are, which all changes are held against.
+    distances = {token: [between(part) for part in _by_depth(layout, token, features)] for token in layout.tokens}
     changes = changes_of(data)
     columns: dict[str, list[NDArray[np.generic]]] = {"moved": [], "nearest": [], "by_block": []}
     others: list[NDArray[np.float64]] = []
     for change in tqdm(changes, desc=model, unit="change", disable=not sys.stderr.isatty()):
         source = changed(data, "validation", size.images, size.seed, change)
         after = [part.features for part in represent(network, normalise, source, size.batch, device=device)]
-        found = list(compared(layout, features, np.concatenate(after)))
+        found = [_moved(layout, token, features, np.concatenate(after), distances[token]) for token in layout.tokens]
         columns["moved"].append(np.stack([of[-1].moved / of[-1].others.mean() for of in found]).astype(np.float16))
         columns["nearest"].append(np.stack([of[-1].nearer == 0 for of in found]).astype(np.uint8))
         ratios = [[one.moved.mean() / one.others.mean() for one in of] for of in found]
@@ -68,11 +68,21 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
     store.write_arrays(place.path("invariance", model), INVARIANCE, arrays, provenance)
 
 
-def compared(layout: Layout, features: NDArray[np.float16], after: NDArray[np.float16]) -> Iterator[list[Moved]]:
-    """Of each token, what its features do after each block and, last, after the final norm."""
-    for token in layout.tokens:
-        places = [layout.at(token, depth) for depth in range(len(layout.widths))]
-        yield [moved(features[:, at], after[:, at]) for at in places]
+def _by_depth(layout: Layout, token: str, features: NDArray[np.float16]) -> list[NDArray[np.float16]]:
+    """A token's features (n, width) after each block and, last, after the final norm."""
+    return [features[:, layout.at(token, depth)] for depth in range(len(layout.widths))]
+
+
+def _moved(
+    layout: Layout,
+    token: str,
+    features: NDArray[np.float16],
+    after: NDArray[np.float16],
+    distances: list[NDArray[np.float64]],
+) -> list[Moved]:
+    """What a token's features do, by depth. distances: between the images, by depth."""
+    parts = (_by_depth(layout, token, of) for of in (features, after))
+    return [moved(*part) for part in zip(*parts, distances, strict=True)]
 
 
 def _nothing() -> dict[str, NDArray[np.generic]]:

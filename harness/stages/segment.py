@@ -18,10 +18,10 @@ from harness.data import scenes, sprites
 from harness.data.images import hashes
 from harness.data.scenes import Scenes
 from harness.maths.overlap import overlaps, terciles
-from harness.models import checkpoint
-from harness.models.build import build, normaliser
-from harness.models.tokens import patch_side
+from harness.models.build import normaliser
+from harness.models.tokens import block_tokens, depth_of, patch_side
 from harness.params.images import ScenesData
+from harness.stages.networks import load_network
 from harness.stages.place import Place
 from harness.training.segmentation import fit
 
@@ -41,10 +41,8 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
         seen, expected = "none", "segmentation beside detection, on composed scenes"
         raise InvalidInput("params.yaml", field=f"profiles.{place.profile}.segmentation", seen=seen, expected=expected)
     architecture = place.params.architecture(model, place.profile)
-    network = build(architecture.name, **architecture.options)
-    weights = checkpoint.load(place.path("checkpoints", model), network, place.precision(model))
-    if not hasattr(network, "patch_embed"):
-        raise InvalidInput("segment", field="network", seen=type(network).__name__, expected="a ViT, which has patch tokens")
+    network, weights = load_network(place, model)
+    blocks = range(depth_of(network))
     normalise, side = normaliser(data.mean, data.std).to(device), patch_side(network)
     source = sprites.load(data.sprites, "train", None), sprites.load(data.sprites, "validation", None)
     train, validation = (
@@ -52,10 +50,10 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
         for own, split, count in zip(source, ("train", "validation"), (chosen.train, chosen.validation), strict=True)
     )
     edges = terciles(validation.owner)
-    pairs = zip(_tokens(network, normalise, train, device), _tokens(network, normalise, validation, device), strict=True)
+    tokens_of = (_tokens(network, normalise, made, blocks, device) for made in (train, validation))
     inside = _patches(torch.from_numpy(train.owner >= 0), side)
     rows = []
-    for tokens, others in tqdm(pairs, desc=model, unit="block", disable=not sys.stderr.isatty()):
+    for tokens, others in tqdm(zip(*tokens_of, strict=True), desc=model, unit="block", disable=not sys.stderr.isatty()):
         read_out = fit(tokens.flatten(0, 1), inside.flatten(0, 1).float(), penalty=chosen.penalty)
         found = _image(read_out.logits(others) > 0, side)
         rows.append(overlaps(found.numpy(), validation.owner, edges))
@@ -73,16 +71,10 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
 
 
 @torch.inference_mode()
-def _tokens(network: nn.Module, normalise: nn.Module, made: Scenes, device: str) -> Iterator[Tensor]:
+def _tokens(network: nn.Module, normalise: nn.Module, made: Scenes, blocks: range, device: str) -> Iterator[Tensor]:
     """Block by block, patch tokens (n, patches, width) of all scenes after the network's final norm."""
-    network.to(device).eval()
-    parts = []
-    for start in range(0, len(made.image), FORWARD):
-        pixels = torch.from_numpy(made.image[start : start + FORWARD]).to(device).permute(0, 3, 1, 2).float() / 255
-        found = network.forward_intermediates(normalise(pixels), norm=True, output_fmt="NLC", intermediates_only=True)
-        parts.append([tokens.cpu() for tokens in found])
-    # Out of inference mode, in which nothing can be learnt from them.
-    yield from (torch.cat(of_block).clone() for of_block in zip(*parts, strict=True))
+    parts = zip(*block_tokens(network, normalise, made.image, blocks, batch=FORWARD, device=device), strict=True)
+    yield from (torch.cat(of_block).flatten(2).mT.cpu() for of_block in parts)
 
 
 def _patches(image: Tensor, side: int) -> Tensor:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,18 +49,7 @@ def bank(place: Place, model: str) -> Arrays:
 
     Raises InvalidInput where the bank that is extracted here is another one than the summary says.
     """
-    path, known = place.path("banks", model), store.read_arrays(place.path("summaries", model), SUMMARY)
-    if path.is_file():
-        found = store.read_arrays(path, BANK)
-        if _made_from(found) == _made_from(known):
-            return found
-    # By its name: what is measured from a bank depends on the summary, not on the code that extracts.
-    extract = importlib.import_module("harness.stages.extract")
-    extract.write_bank(place, model, device=chosen_device())
-    found = store.read_arrays(path, BANK)
-    if not _stands(known, summary(found), found):
-        raise _another(place, model, path)
-    return found
+    return _bank(place, model, ("banks",))
 
 
 def compared(place: Place, model: str) -> Arrays:
@@ -71,16 +59,25 @@ def compared(place: Place, model: str) -> Arrays:
     """
     if isinstance(place.params.weights(model, place.profile), Embeddings):
         return bank(place, model)
+    return _bank(place, model, ("banks", "compared"))
+
+
+def _bank(place: Place, model: str, kinds: tuple[str, ...]) -> Arrays:
+    """The first of these that lies there and is what the summary is of; otherwise the last of them, extracted again."""
     known = store.read_arrays(place.path("summaries", model), SUMMARY)
-    for kind in ("banks", "compared"):
+    for kind in kinds:
         path = place.path(kind, model)
         if path.is_file() and _made_from(found := store.read_arrays(path, BANK)) == _made_from(known):
             return found
+    part = kind == "compared"
+    # By its name: what is measured from a bank depends on the summary, not on the code that extracts.
     extract = importlib.import_module("harness.stages.extract")
-    extract.write_bank(place, model, compared=known.provenance.images, device=chosen_device())
+    extract.write_bank(place, model, compared=known.provenance.images if part else "", device=chosen_device())
     found = store.read_arrays(path, BANK)
-    if not _stands(known, summary(found, of_grams=True), found):
-        raise _another(place, model, path)
+    if not _stands(known, summary(found, of_grams=part), found):
+        seen, expected = "another bank than the one that was measured", "the same but for rounding"
+        step = f"run dvc repro: {model} is extracted and measured anew"
+        raise InvalidInput(path, field="summary", seen=seen, expected=expected, next_step=step)
     return found
 
 
@@ -126,9 +123,3 @@ def _stands(old: Arrays, values: dict[str, NDArray[Any]], bank: Arrays) -> bool:
     rms, sample = old["rms"][:n], old["sample"][:n]
     moved = np.abs(rms - values["rms"]), np.sqrt(((sample - values["sample"]) ** 2).mean(axis=1))
     return bool((np.maximum(*moved) <= TOLERANCE * rms).all())
-
-
-def _another(place: Place, model: str, path: Path) -> InvalidInput:
-    seen, expected = "another bank than the one that was measured", "the same but for rounding"
-    step = f"run dvc repro: {model} is extracted and measured anew"
-    return InvalidInput(path, field="summary", seen=seen, expected=expected, next_step=step)
