@@ -28,6 +28,7 @@ from harness.readings.pair import Pairs
 from harness.readings.probes import MeasuredProbes, PrintedProbes, Probes
 from harness.readings.published import Published
 from harness.readings.readings import Readings
+from harness.readings.samples import Generated
 from harness.readings.sweep import Sweep
 
 # Relative, so that verdicts read the same in every checkout.
@@ -176,6 +177,12 @@ def answers(readings: Readings, source: str) -> Answers:
 def invariance(readings: Readings) -> Callable[[str], Invariance]:
     """A model's name to how far its features move when one thing in the image changes."""
     return readings.invariance
+
+
+@pytest.fixture
+def generated(readings: Readings) -> Generated:
+    """Images that are drawn from the final CLS token of each model."""
+    return readings.generated()
 
 
 @pytest.fixture

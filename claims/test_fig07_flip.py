@@ -1,7 +1,7 @@
 """Fig. 7 and A7, sections 3.2 and 3.3: invariance to horizontal flips, and what it has to do with classification.
 
-The paper samples images from a diffusion model that is given a representation (RCDM). Without such a model here, the second
-measures ask the representation itself: how far it moves when its image is mirrored.
+The paper samples images from a diffusion model that is given a representation (RCDM). The second measures ask how far
+the representation itself moves when its image is mirrored.
 """
 
 from __future__ import annotations
@@ -11,9 +11,14 @@ from collections.abc import Callable, Sequence
 from harness.evidence.claim import claim, undecided
 from harness.evidence.decide import Decision, State, below, exceeds
 from harness.readings.invariance import Invariance
+from harness.readings.samples import Generated
 
+# Features that do not tell left from right leave both ways to chance, about half of the samples each.
+LEAST, MOST = 0.3, 0.7
+KEPT = 0.1
 RATIO = "squared distance of the final CLS token to that of the mirror image, over that to another image"
-SAMPLES = "samples of a diffusion model conditioned on the representation are not measured at any profile"
+SHARE = "share of samples nearer to the mirror image of the source than to the source"
+FAITHFUL = "; UNCALIBRATED where samples from features of the supervised network do not have their source's class"
 
 Invariances = Callable[[str], Invariance]
 
@@ -25,10 +30,13 @@ Invariances = Callable[[str], Invariance]
     main=True,
     where="3.2, Fig. 7",
     statement="Samples conditioned on JE features show the object in the orientation of the source and in the opposite one.",
-    reading="share of samples nearer to the mirrored source than to the source, in [0.3, 0.7] for both JE models",
+    reading=f"{SHARE}: above {LEAST} and below {MOST} for both JE models{FAITHFUL}",
 )
-def test_je_samples_show_both_orientations() -> Decision:
-    return undecided(State.MISSING, SAMPLES)
+def test_je_samples_show_both_orientations(generated: Generated, je: Sequence[str]) -> list[Decision]:
+    if reason := generated.unfaithful():
+        return [undecided(State.UNCALIBRATED, reason)]
+    shares = [generated.mirrored(model) for model in je]
+    return [*(exceeds(share, LEAST) for share in shares), *(below(share, MOST) for share in shares)]
 
 
 @claim(
@@ -51,10 +59,18 @@ def test_je_features_are_invariant_to_flips(invariance: Invariances, je: Sequenc
     main=True,
     where="3.2, Fig. 7",
     statement="MAE lacks flip invariance: its samples show the object in the orientation of the source.",
-    reading="share of samples nearer to the mirrored source: below 0.1 for MAE, and more than 0.2 lower than of each JE model",
+    reading=f"{SHARE}: below {KEPT} for MAE, and of each JE model minus MAE above the margin{FAITHFUL}",
+    margin=0.2,
+    asks="difference",
 )
-def test_mae_samples_keep_the_orientation() -> Decision:
-    return undecided(State.MISSING, SAMPLES)
+def test_mae_samples_keep_the_orientation(
+    generated: Generated, je: Sequence[str], rec: Sequence[str], margin: float
+) -> list[Decision]:
+    if reason := generated.unfaithful():
+        return [undecided(State.UNCALIBRATED, reason)]
+    of = {model: generated.mirrored(model) for model in (*je, *rec)}
+    kept = [below(of[model], KEPT) for model in rec]
+    return [*kept, *(exceeds(of[other] - of[one], margin) for one in rec for other in je)]
 
 
 @claim(
@@ -80,10 +96,13 @@ def test_mae_features_are_less_invariant_to_flips(
     quantity="share",
     where="3.3, Fig. A7",
     statement="Fine-tuning imparts flip invariance to MAE.",
-    reading="share of samples nearer to the mirrored source: of fine-tuned minus of pre-trained MAE, above 0.2",
+    reading=f"{SHARE}: of fine-tuned minus of pre-trained MAE{FAITHFUL}",
+    margin=0.2,
 )
-def test_samples_of_fine_tuned_mae_show_both_orientations() -> Decision:
-    return undecided(State.MISSING, SAMPLES)
+def test_samples_of_fine_tuned_mae_show_both_orientations(generated: Generated, margin: float) -> Decision:
+    if reason := generated.unfaithful():
+        return undecided(State.UNCALIBRATED, reason)
+    return exceeds(generated.mirrored("mae_ft") - generated.mirrored("mae"), margin)
 
 
 @claim(

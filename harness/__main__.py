@@ -78,6 +78,16 @@ STAGES = {
     "segment": Command(
         "harness.stages.segment", "run", ("model",), True, "how much of objects' masks a linear read-out finds, by block"
     ),
+    "generate": Command(
+        "harness.stages.generate",
+        "run",
+        ("token",),
+        True,
+        "train a diffusion model that is conditioned on frozen features (Fig. 7)",
+    ),
+    "sample": Command(
+        "harness.stages.sample", "run", ("model", "token"), True, "images drawn from a model's features (Figs. 7, A7, A8)"
+    ),
     "report": Command("harness.stages.report", "run", (), False, "write metrics, plots and a figure of the profile"),
 }
 COMMANDS = {
@@ -109,6 +119,7 @@ _OPTIONAL = {("fetch", "model"), ("accept", "model"), *(("judge", name) for name
 _OPTIONS: dict[str, dict[str, object]] = {
     "model": {"metavar": "NAME", "help": "a model of params.yaml"},
     "layers": {"metavar": "LAYERS", "help": "final, or final+9, final+10, final+9+10, final+final: what a detector reads"},
+    "token": {"metavar": "TOKEN", "help": "cls or gap: the token whose features images are drawn from"},
     "architecture": {"metavar": "NAME", "help": "an architecture of the profile, or a timm network"},
     "name": {"metavar": "NAME", "help": "what the model is called in params.yaml (default: as the file)"},
     "key": {"metavar": "KEY", "help": "the dictionary in the file that holds the network, such as teacher"},

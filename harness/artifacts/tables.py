@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.artifacts.finetuning_tables import DRIFT, LINE, PATH, TRACE
+from harness.artifacts.image_tables import INVARIANCE, SAMPLES
 from harness.artifacts.schema import TEXT, Column, Schema
 
 # Layer types in the order of their execution in a block; a block's own output comes last.
@@ -217,23 +218,6 @@ DETECT = Schema(
     },
 )
 
-
-INVARIANCE = Schema(
-    "invariance",
-    1,
-    {
-        # Of images with one thing changed; none of a model that is embeddings.
-        "changes": Column("uint8", ("change_bytes",), "JSON"),
-        "tokens": TEXT,
-        # Of features after the final norm: squared distances, in units of the mean one between two images.
-        "moved": Column("float16", ("change", "token", "image"), "to the changed image", 0),
-        "others": Column("float16", ("token", "image"), "to the other images, mean", 0),
-        "nearest": Column("uint8", ("change", "token", "image"), "no other image is nearer than the changed one", 0, 1),
-        # After each block and, last, after the final norm: the mean distance to the changed image over that to the others.
-        "by_block": Column("float32", ("change", "token", "depth"), "ratio of mean squared distances", 0),
-    },
-)
-
 # Of a linear read-out of masks: all objects together, what is none, and objects by their area.
 REGIONS = ("objects", "background", "small", "medium", "large")
 
@@ -274,7 +258,22 @@ def checkpoint(tensors: Mapping[str, NDArray[Any]]) -> Schema:
 # Every kind of array artifact but checkpoints, whose columns are their network's.
 ARRAYS = {
     schema.kind: schema
-    for schema in (TRACE, DRIFT, LINE, BANK, EMBEDDINGS, SUMMARY, KNN, PIXELS, PROBE, SWEEP, DETECT, INVARIANCE, SEGMENT)
+    for schema in (
+        TRACE,
+        DRIFT,
+        LINE,
+        BANK,
+        EMBEDDINGS,
+        SUMMARY,
+        KNN,
+        PIXELS,
+        PROBE,
+        SWEEP,
+        DETECT,
+        INVARIANCE,
+        SAMPLES,
+        SEGMENT,
+    )
 }
 PAIRS = {schema.kind: schema for schema in (CKA, AGREE, SIMILARITY, FINAL)}
 TABLES = {schema.kind: schema for schema in (CURVE, PATH)}

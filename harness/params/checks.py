@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.artifacts.errors import InvalidInput
 from harness.params.images import ReaderData
-from harness.params.models import Embeddings, Model, Released
+from harness.params.models import FINETUNED, Embeddings, Model, Released
 from harness.params.params import Params
 from harness.params.profile import Profile
 from harness.params.wording import pick
@@ -25,6 +25,7 @@ def refuse_other_names(params: Params, name: str, profile: Profile) -> None:
         ("finetuned", profile.models),
         ("detected", profile.models),
         ("segmented", profile.models),
+        ("sampled", [*profile.models, *(name + FINETUNED for name in profile.finetuned)]),
     ):
         names = getattr(profile, field)
         for model in names:
@@ -45,6 +46,14 @@ def refuse_other_names(params: Params, name: str, profile: Profile) -> None:
             "parameters of a read-out, and detection, whose scenes it has",
         )
         raise InvalidInput("params.yaml", field=f"{where}.segmentation", seen=seen, expected=expected)
+    if profile.generated and (not profile.sampled or profile.generation is None or profile.sampling is None):
+        seen, expected = (
+            f"none for {', '.join(profile.generated)}",
+            "sampled, and parameters of a diffusion model and of its samples (Fig. 7)",
+        )
+        raise InvalidInput("params.yaml", field=f"{where}.generation", seen=seen, expected=expected)
+    if profile.generated and profile.sampling is not None:
+        pick(dict.fromkeys(profile.models, 0), profile.sampling.judge, f"{where}.sampling.judge")
     for model in profile.references:
         if params.models[model].family is None:
             raise InvalidInput("params.yaml", field=f"models.{model}.family", seen="none", expected="one, as references have")
@@ -71,7 +80,9 @@ def refuse_embeddings(params: Params) -> None:
         for at, weights in model.weights.items():
             profile = params.profiles[at]
             stands = [
-                field for field in ("sweep_models", "finetuned", "detected", "segmented") if name in getattr(profile, field)
+                field
+                for field in ("sweep_models", "finetuned", "detected", "segmented", "sampled")
+                if name in getattr(profile, field)
             ]
             field, seen, expected = f"models.{name}.architecture", str(model.architecture), ""
             if not isinstance(weights, Embeddings):
@@ -105,6 +116,10 @@ def misfits(profile: Profile) -> Iterator[tuple[str, object, str]]:
     if extract.images // similarity.subsets < 4:
         most = f"at most {extract.images // 4}: 4 of the {extract.images} extract.images in each (eq. 3 divides by n - 3)"
         yield "similarity.subsets", similarity.subsets, most
+    generation, sampling = profile.generation, profile.sampling
+    if generation is not None and sampling is not None and max(sampling.levels) > generation.largest_level:
+        most = f"at most generation.largest_level, {generation.largest_level:g}"
+        yield "sampling.levels", f"{max(sampling.levels):g}", most
     probe = profile.probe
     if probe.images > extract.bank:
         yield "probe.images", probe.images, f"at most extract.bank, {extract.bank}"

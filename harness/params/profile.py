@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.artifacts.strict import Count, Positive, Strict, Unit
 from harness.params.images import ReaderData, SceneParams, ScenesData
 from harness.params.models import Key
 from harness.params.recipes import FinetuneRecipe
+
+Token = Literal["cls", "gap"]
 
 
 class Architecture(Strict):
@@ -125,6 +127,50 @@ class SegmentationParams(Strict):
     penalty: Positive
 
 
+class GenerationParams(Strict):
+    """A diffusion model of images that is conditioned on frozen features (Figs. 7, A7, A8), one for all models.
+
+    images: how many of the training split it learns from. channels: of the denoiser. ema: decay of the moving average of the
+    weights. largest_level: of the noise on standardised features, in their standard deviations.
+    """
+
+    images: Annotated[int, Field(ge=2)]
+    channels: Annotated[int, Field(ge=8, multiple_of=8)]
+    steps: Count
+    batch: Count
+    rate: Positive
+    warmup_steps: Annotated[int, Field(ge=0)]
+    ema: Annotated[float, Field(gt=0, lt=1)]
+    largest_level: Annotated[float, Field(ge=0)]
+    seed: int = Field(default=0, ge=0)
+
+
+class SamplingParams(Strict):
+    """What is drawn from the diffusion model of `generation`.
+
+    sources: how many validation images are sampled from. asymmetry: the least squared distance between such an image, its
+    mirror image, and those two with the object mirrored, over that between two images. samples: of each source. levels: of the
+    noise on features at which they are drawn; level: the one of them that claims are decided at. steps: of the solver. judge:
+    the model whose features tell the class of a sample. validation: how many other images the held-out loss is taken on.
+    """
+
+    sources: Annotated[int, Field(ge=2)]
+    asymmetry: Annotated[float, Field(ge=0)]
+    samples: Count
+    levels: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
+    level: Annotated[float, Field(ge=0)]
+    steps: Count
+    judge: Key
+    validation: Annotated[int, Field(ge=4)]
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _level_is_drawn(self) -> Self:
+        if self.level not in self.levels:
+            raise ValueError(f"level {self.level:g} is none of levels {', '.join(f'{one:g}' for one in self.levels)}")
+        return self
+
+
 class Profile(Strict):
     """A named scale: data, networks, sizes, budgets.
 
@@ -132,7 +178,8 @@ class Profile(Strict):
     them is compared with. sweep_models: the two of Fig. A1. anchors: by model, 20-NN accuracy in percent of its final CLS
     token as others published it for the same weights and images. finetuned: those that are fine-tuned as well, by `finetune`,
     and measured again: mae and then mae_ft. detected: those on whose frozen features a detector is trained, by `detection`.
-    segmented: those from whose patch tokens masks are read out, by `segmentation`.
+    segmented: those from whose patch tokens masks are read out, by `segmentation`. generated: the tokens from which
+    images are drawn, by `generation` and `sampling`; sampled: the models that they are of, fine-tuned ones too.
     """
 
     name: Key
@@ -153,3 +200,7 @@ class Profile(Strict):
     detection: DetectionParams | None = None
     segmented: tuple[Key, ...] = ()
     segmentation: SegmentationParams | None = None
+    generated: tuple[Token, ...] = ()
+    sampled: tuple[Key, ...] = ()
+    generation: GenerationParams | None = None
+    sampling: SamplingParams | None = None

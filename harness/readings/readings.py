@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 from harness.artifacts.errors import MissingArtifact
+from harness.artifacts.image_tables import INVARIANCE, SAMPLES
 from harness.artifacts.tables import (
     AGREE,
     CKA,
     DETECT,
     FINAL,
-    INVARIANCE,
     KNN,
     PROBE,
     SEGMENT,
@@ -32,6 +32,7 @@ from harness.evidence.panel import Panel
 from harness.params.load import load_params
 from harness.params.models import Family
 from harness.params.params import Params
+from harness.readings import cached
 from harness.readings.accuracy import Accuracy
 from harness.readings.agreement import Agreement
 from harness.readings.detection import DetectionAccuracy
@@ -45,6 +46,7 @@ from harness.readings.neighbourhoods import Neighbourhoods
 from harness.readings.pair import Pair
 from harness.readings.probes import ProbeAccuracy
 from harness.readings.published import Published, load
+from harness.readings.samples import Generated, Samples
 from harness.readings.segmentation import Segmentation
 from harness.readings.sweep import Sweep
 
@@ -98,15 +100,15 @@ class Readings:
 
     def knn(self, model: str) -> Accuracy:
         """The 20-NN accuracy of a model."""
-        return _accuracy(self._files.of_model("knn", KNN, model)[0])
+        return cached.accuracy(self._files.of_model("knn", KNN, model)[0])
 
     def probes(self, model: str) -> ProbeAccuracy:
         """The accuracy of a model's probes."""
-        return _probes(*self._files.of_model("probes", PROBE, model))
+        return cached.probes(*self._files.of_model("probes", PROBE, model))
 
     def agreement(self, a: str, b: str) -> Agreement:
         """How alike two models' linear probes rank and answer, seen from the first one."""
-        return _agreement(*self._files.of_pair(AGREE, a, b), self.inputs.values_only)
+        return cached.agreement(*self._files.of_pair(AGREE, a, b), self.inputs.values_only)
 
     def finetune_path(self, model: str) -> FinetunePath:
         """How fine-tuning moved a model's attention."""
@@ -114,7 +116,33 @@ class Readings:
 
     def invariance(self, model: str) -> Invariance:
         """How far a model's features move when one thing in the image changes."""
-        return _invariance(self._files.of_model("invariance", INVARIANCE, model)[0], self.inputs.values_only)
+        return cached.invariance(self._files.of_model("invariance", INVARIANCE, model)[0], self.inputs.values_only)
+
+    def samples(self, model: str, token: str = "cls", level: float | None = None) -> Samples:
+        """Images that are drawn from a token of a model, at a level of noise on it: by default that of the claims.
+
+        Raises MissingArtifact where the profile draws none.
+        """
+        known, source = self.inputs.model_of(model), self.inputs.source
+        self._files.check(known)
+        settings = self.params.of(source)
+        if token not in settings.generated or known not in settings.sampled:
+            what = f"profiles.{source} draws no images from {token} of {known}"
+            step = f"add {token} to its generated and {known} to its sampled, and run dvc repro"
+            raise MissingArtifact(f"artifacts/{source}/samples/{token}/{known}.safetensors", what, next_step=step)
+        return cached.samples(self._files.of_model(f"samples/{token}", SAMPLES, model)[0], level, self.inputs.values_only)
+
+    def generated(self, token: str = "cls") -> Generated:
+        """Images that are drawn from a token of each model, and who judges their class.
+
+        Raises MissingArtifact where the profile draws none.
+        """
+        source = self.inputs.source
+        settings = self.params.of(source)
+        if settings.sampling is None or token not in settings.generated:
+            what, step = f"profiles.{source} draws no images from {token}", f"add {token} to its generated, and run dvc repro"
+            raise MissingArtifact(f"artifacts/{source}/samples/{token}", what, next_step=step)
+        return Generated(lambda model: self.samples(model, token), settings.sampling.judge)
 
     def segmentation(self, model: str) -> Segmentation:
         """How much of objects' masks a linear read-out finds in a model's patch tokens."""
@@ -240,10 +268,10 @@ class Readings:
 
     def _pair(self, a: str, b: str, *, deconfounded: bool) -> Pair:
         found = self._files.of_pair(CKA, a, b)
-        return (_pair_values if self.inputs.values_only else _pair)(*found, deconfounded)
+        return (cached.pair_values if self.inputs.values_only else cached.pair)(*found, deconfounded)
 
     def _subsets(self, a: str, b: str, token: str) -> Pair:
-        return _subsets(*self._files.of_pair(SIMILARITY, a, b), token, self.inputs.values_only)
+        return cached.subsets(*self._files.of_pair(SIMILARITY, a, b), token, self.inputs.values_only)
 
     def _final(self, a: str, b: str, *, mutual: bool) -> Final:
         path, names, transposed = self._files.of_pair(FINAL, a, b)
@@ -253,48 +281,3 @@ class Readings:
 
 
 read = Readings.of  # For a notebook: harness.read("embedded").
-
-
-# A pair keeps its draws (16 MB), which every claim about it shares.
-@lru_cache(maxsize=24)
-def _pair(path: Path, names: tuple[str, str], transposed: bool, deconfounded: bool) -> Pair:
-    arrays = read_comparison(path, CKA.kind, names, transposed)
-    pair = Pair.from_arrays(arrays, names=names, transposed=transposed)
-    return pair.deconfounded() if deconfounded else pair
-
-
-# Without draws it is small, and the null distribution asks for many.
-@lru_cache(maxsize=512)
-def _pair_values(path: Path, names: tuple[str, str], transposed: bool, deconfounded: bool) -> Pair:
-    return replace(_pair.__wrapped__(path, names, transposed, deconfounded), draws=1)
-
-
-# One layer type: a tenth of that, and the null distribution asks for many.
-@lru_cache(maxsize=256)
-def _subsets(path: Path, names: tuple[str, str], transposed: bool, token: str, values_only: bool) -> Pair:
-    arrays = read_comparison(path, SIMILARITY.kind, names, transposed)
-    pair = Pair.from_subsets(arrays, token, names=names, transposed=transposed)
-    return replace(pair, draws=1) if values_only else pair
-
-
-@lru_cache(maxsize=256)
-def _agreement(path: Path, names: tuple[str, str], transposed: bool, values_only: bool) -> Agreement:
-    arrays = read_comparison(path, AGREE.kind, names, transposed)
-    found = Agreement.from_arrays(arrays, transposed=transposed)
-    return replace(found, draws=1) if values_only else found
-
-
-@lru_cache(maxsize=16)
-def _accuracy(path: Path) -> Accuracy:
-    return Accuracy.from_arrays(read_arrays(path, KNN.kind))
-
-
-@lru_cache(maxsize=16)
-def _invariance(path: Path, values_only: bool) -> Invariance:
-    found = Invariance.from_arrays(read_arrays(path, INVARIANCE.kind))
-    return replace(found, draws=1) if values_only else found
-
-
-@lru_cache(maxsize=16)
-def _probes(path: Path, model: str) -> ProbeAccuracy:
-    return ProbeAccuracy.from_arrays(read_arrays(path, PROBE.kind), model)

@@ -18,7 +18,7 @@ from harness.stages.place import Place
 STAGES: dict[str, tuple[str, Callable[[Profile], Sequence[object]]]] = {
     "finetune": ("harness.stages.finetune", lambda p: [p.data, p.finetune]),
     "extract": ("harness.stages.extract", lambda p: [p.data, p.extract]),
-    "references": ("harness.stages.references", lambda p: [p.references, p.finetuned]),
+    "references": ("harness.stages.references", lambda p: [p.references, p.finetuned, p.sampled]),
     "compare": ("harness.stages.compare", lambda p: [p.extract, p.similarity]),
     "drift": ("harness.stages.drift", lambda p: [p.similarity.subsets]),
     "line": ("harness.stages.line", lambda p: [p.data, p.extract]),
@@ -30,6 +30,8 @@ STAGES: dict[str, tuple[str, Callable[[Profile], Sequence[object]]]] = {
     "detect": ("harness.stages.detect", lambda p: [p.data, p.detection]),
     "invariance": ("harness.stages.invariance", lambda p: [p.data, p.extract]),
     "segment": ("harness.stages.segment", lambda p: [p.data, p.detection.world if p.detection else None, p.segmentation]),
+    "generate": ("harness.stages.generate", lambda p: [p.data, p.extract.seed, sorted(p.sampled), p.generation]),
+    "sample": ("harness.stages.sample", lambda p: [p.data, p.extract.images, p.extract.seed, p.knn, p.sampling]),
     "report": ("harness.stages.report", lambda p: [p.models, p.references]),
 }
 

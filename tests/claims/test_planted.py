@@ -23,6 +23,7 @@ from harness.readings.finetune_path import FinetunePath
 from harness.readings.neighbourhoods import Neighbourhoods
 from harness.readings.pair import Pair
 from harness.readings.probes import MeasuredProbes, ProbeAccuracy
+from harness.readings.samples import Generated, Samples
 
 CLAIMS = Path(__file__).parents[2] / "claims"
 # One world for all claims: its instrument keeps what it has found.
@@ -43,6 +44,10 @@ def renamed(names: dict[str, str]) -> World:
     told = replace(told, knn=lambda model: world.knn(named(model)), probes=probes)
     told = replace(told, finetune_path=lambda model: world.finetune_path(named(model)))
     told = replace(told, invariance=lambda model: world.invariance(named(model)))
+    # Who judges samples is not renamed.
+    judge = world.generated.judge
+    drawn = Generated(lambda model: world.generated.of(model if model == judge else named(model)), judge)
+    told = replace(told, generated=drawn)
     told = replace(told, detection=detected(lambda model, layers: worlds.detection(named(model), layers)))
     return with_agreements(told, lambda a, b: worlds.agreement(named(a), named(b)))
 
@@ -57,6 +62,23 @@ def areas_swapped(model: str, layers: str) -> DetectionAccuracy:
     """O: small objects in the place of large ones."""
     found = worlds.detection(model, layers)
     return replace(found, ap=found.ap[:, [0, 1, 2, 5, 4, 3]])
+
+
+def copied(share: float) -> World:
+    """O: of every model's samples this share are copies of the mirror image, and the others of the source.
+
+    Features move under a flip as those do that have such samples: not at all where half of them are mirrored.
+    """
+
+    def of(model: str) -> Samples:
+        found = worlds.samples(model)
+        mirrored = np.arange(found.distance.shape[1]) < share * found.distance.shape[1]
+        distance = np.where(mirrored[:, None], [400.0, 0.0], [0.0, 400.0])
+        return replace(found, distance=np.broadcast_to(distance, found.distance.shape).copy())
+
+    like = "moco_v3" if share == 0.5 else "mae"
+    generated = Generated(of, worlds.SUPERVISED)
+    return replace(World(), generated=generated, invariance=lambda model: worlds.invariance(like))
 
 
 def one_layer(model: str, layers: str) -> DetectionAccuracy:
@@ -315,9 +337,22 @@ CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
     },
     "det-inter": {"final twice": lambda: replace(World(), detection=detected(one_layer))},
     "opposite": {"S": lambda: renamed(MAE_AND_MOCO), "Q": lambda: renamed({"mae": "moco_v3"})},
-    "rcdm-je": {"Q": lambda: renamed({"moco_v3": "mae"}), "R": lambda: renamed(UNTRAINED_INSTEAD)},
-    "rcdm-mae": {"S": lambda: renamed(SWAPPED), "Q": lambda: renamed({"mae": "moco_v3"})},
-    "rcdm-ft": {"FT = PT": not_tuned, "S": lambda: renamed(MAE_IS_MOCO)},
+    "rcdm-je": {
+        "Q": lambda: renamed({"moco_v3": "mae"}),
+        "R": lambda: renamed(UNTRAINED_INSTEAD),
+        "copies of the source": lambda: copied(0.0),
+        "copies of the mirror image": lambda: copied(1.0),
+    },
+    "rcdm-mae": {
+        "S": lambda: renamed(SWAPPED),
+        "Q": lambda: renamed({"mae": "moco_v3"}),
+        "half of the copies mirrored": lambda: copied(0.5),
+    },
+    "rcdm-ft": {
+        "FT = PT": not_tuned,
+        "S": lambda: renamed(MAE_IS_MOCO),
+        "half of the copies mirrored": lambda: copied(0.5),
+    },
     "flip-cause": {},
 }
 
@@ -358,7 +393,7 @@ ACCURACY = (
 )
 
 # Where no intervention, or nothing at all, was measured, a claim cannot be planted.
-WITHOUT_EVIDENCE = {"flip-cause", "rcdm-je", "rcdm-mae", "rcdm-ft"}
+WITHOUT_EVIDENCE = {"flip-cause"}
 
 
 def all_claims() -> dict[str, Callable[..., object]]:
@@ -432,8 +467,18 @@ def test_similarity_that_is_all_in_the_pixels_is_not_support():
     assert verdict("je-je-high/deconfounded", world).state is State.REFUTED
 
 
+@pytest.mark.parametrize("id", ["rcdm-je", "rcdm-mae", "rcdm-ft"])
+def test_a_generator_that_does_not_keep_the_class_decides_nothing(id):
+    known = worlds.samples(worlds.SUPERVISED)
+    poor = replace(known, kept_class=np.zeros_like(known.kept_class))
+    generated = Generated(lambda model: poor if model == worlds.SUPERVISED else worlds.samples(model), worlds.SUPERVISED)
+    decision = verdict(id, replace(World(), generated=generated))
+    assert decision.state is State.UNCALIBRATED
+    assert "0.000 [0.000, 0.000]" in decision.reason
+
+
 @pytest.mark.parametrize("id", sorted(WITHOUT_EVIDENCE))
 def test_no_number_decides_a_claim_without_evidence(id):
     decision = verdict(id, World())
-    assert decision.state is (State.NO_EVIDENCE if id == "flip-cause" else State.MISSING)
+    assert decision.state is State.NO_EVIDENCE
     assert decision.estimate is None

@@ -29,6 +29,7 @@ from harness.readings.invariance import Invariance
 from harness.readings.neighbourhoods import Neighbourhoods
 from harness.readings.pair import Pair
 from harness.readings.probes import MeasuredProbes, ProbeAccuracy, Probes
+from harness.readings.samples import Generated, Samples
 from harness.readings.sweep import Sweep
 
 JE, REC, UNTRAINED, SUPERVISED = ["moco_v3", "dino"], ["mae"], ["random", "random_learned"], "supervised"
@@ -272,6 +273,22 @@ def invariance(model: str) -> Invariance:
 
 
 @cache
+def samples(model: str) -> Samples:
+    """Half of the samples from JE features and from fine-tuned ones are mirrored, hardly one of MAE's (Fig. 7, A7)."""
+    method = METHOD.get(start_of(model))
+    either = method is not None and (method not in REC or model != start_of(model))
+    rng = np.random.default_rng([21, MODELS.index(start_of(model)), len(model)])
+    # Each source has the same number of mirrored samples but for one, so that the share over sources is the level itself.
+    per_source = 100
+    count = (50 if either else 3) + rng.integers(-2, 3, size=IMAGES)
+    mirrored = np.arange(per_source) < count[:, None]
+    near, away = np.full((IMAGES, per_source), 100.0), np.full((IMAGES, per_source), 400.0)
+    distance = np.stack([np.where(mirrored, away, near), np.where(mirrored, near, away)], 2)
+    kept = np.arange(per_source) < (97 + rng.integers(-1, 2, size=IMAGES))[:, None]
+    return Samples(distance, ("source", "mirror"), kept.astype(float), np.ones(IMAGES), "planted")
+
+
+@cache
 def sweep() -> Sweep:
     """CKA that does not depend on the sizes, and of biased HSIC that does."""
     rng = np.random.default_rng(8)
@@ -298,6 +315,7 @@ class World:
     detection: Detection = field(default_factory=lambda: MeasuredDetection(detection, UNTRAINED))
     finetune_path: Callable[[str], FinetunePath] = finetune_path
     invariance: Callable[[str], Invariance] = invariance
+    generated: Generated = field(default_factory=lambda: Generated(samples, SUPERVISED))
     je: Sequence[str] = tuple(JE)
     rec: Sequence[str] = tuple(REC)
     untrained: Sequence[str] = tuple(UNTRAINED)
@@ -344,6 +362,7 @@ def on_panel(claim: Callable[..., Any], world: World) -> tuple[Decision, Inputs]
         knn=lambda model: world.knn(inputs.model_of(model)),
         finetune_path=lambda model: world.finetune_path(inputs.model_of(model)),
         invariance=lambda model: world.invariance(inputs.model_of(model)),
+        generated=Generated(lambda model: world.generated.of(inputs.model_of(model)), world.generated.judge),
         probes=MeasuredProbes(lambda model: probes.of(inputs.model_of(model))),
         detection=MeasuredDetection(lambda model, layers: detected.of(inputs.model_of(model), layers), detected.untrained),
         agreements=cast(world.agreements),

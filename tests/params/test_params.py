@@ -593,7 +593,16 @@ def test_a_replicate_that_cannot_be_made_is_refused(entry: dict[str, Any], field
 
 def test_the_measured_profile_says_the_same_as_the_profile_of_its_name() -> None:
     raw = yaml.safe_load(PROJECT.read_text())
-    assert set(raw["profile"]) == {"name", "models", "sweep_models", "finetuned", "detected", "segmented"}
+    assert set(raw["profile"]) == {
+        "name",
+        "models",
+        "sweep_models",
+        "finetuned",
+        "detected",
+        "segmented",
+        "generated",
+        "sampled",
+    }
     assert check_params(raw, "params.yaml").profile == "embedded"
     error = refusal(changed("profile.finetuned", ["mae"]))
     assert (error.field, "alias profile: *embedded" in str(error.expected)) == ("profile.finetuned", True)

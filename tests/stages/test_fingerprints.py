@@ -99,13 +99,15 @@ def test_a_file_that_joins_the_code_is_noticed(project: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "stale"),
     [
-        (("knn", "k"), 10, {"knn", "pixels"}),
-        (("extract", "images"), 512, {"compare", "extract", "invariance", "line", "pixels", "probe"}),
+        (("knn", "k"), 10, {"knn", "pixels", "sample"}),
+        (("extract", "images"), 512, {"compare", "extract", "invariance", "line", "pixels", "probe", "sample"}),
         (("extract", "batch"), 128, {"compare", "extract", "invariance", "line", "pixels", "probe", "sweep"}),
         (("similarity", "subsets"), 8, {"compare", "drift"}),
         (("probe", "batch"), 128, {"probe"}),
         (("finetune", "epochs"), 10, {"finetune"}),
         (("sweep", "seed"), 1, {"sweep"}),
+        (("generation", "steps"), 9, {"generate"}),
+        (("sampling", "samples"), 9, {"sample"}),
     ],
 )
 def test_a_parameter_makes_those_stages_stale_that_read_it(

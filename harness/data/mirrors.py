@@ -1,0 +1,42 @@
+"""An image and what it could be taken for when its features do not tell left from right."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data import images
+from harness.data.changes import changed, changes_of
+from harness.params.images import ReaderData, ScenesData
+
+# The image; its mirror image; of a scene with one object also the scene with the object mirrored where it is, and the object as
+# it is at the mirrored place.
+CANDIDATES = ("source", "mirror", "object", "place")
+
+
+def candidates(data: ScenesData | ReaderData, count: int, seed: int) -> NDArray[np.uint8]:
+    """(candidate, count, s, s, 3) of the first validation images, in the order of CANDIDATES; two where there are no scenes."""
+    every = np.arange(count)
+    made = [images.load(data, "validation", count, seed).read(every)]
+    made.append(made[0][:, :, ::-1])
+    if "orientation" in changes_of(data):
+        mirrored = changed(data, "validation", count, seed, "orientation").read(every)
+        made += [mirrored, mirrored[:, :, ::-1]]
+    return np.stack(made)
+
+
+def asymmetry(made: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """(n,) of candidates (c, n, s, s, 3): the least squared distance between two of an image's, over that of two images."""
+    flat = made.reshape(*made.shape[:2], -1).astype(np.float64)
+    pairs = [(i, j) for i in range(len(flat)) for j in range(i)]
+    least = np.min([((flat[i] - flat[j]) ** 2).mean(1) for i, j in pairs], axis=0)
+    # Twice the variance over images is the mean squared distance of two of them.
+    ratio: NDArray[np.float64] = least / (2 * flat[0].var(0, ddof=1).mean())
+    return ratio
+
+
+def distances(samples: NDArray[np.uint8], made: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(n, m, c) mean squared differences of pixels: of samples (n, m, s, s, 3) from the candidates (c, n, s, s, 3)."""
+    own = samples.reshape(*samples.shape[:2], -1).astype(np.float32)
+    others = made.reshape(*made.shape[:2], -1).astype(np.float32)
+    return np.stack([((own - other[:, None]) ** 2).mean(2) for other in others], 2)

@@ -1,0 +1,124 @@
+"""What images that are drawn from a model's features have in common with their source, as estimates over sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.artifacts.errors import InvalidInput
+from harness.artifacts.store import Arrays
+from harness.artifacts.tables import unpack
+from harness.evidence.estimate import Estimate
+from harness.evidence.resampling import DRAWS, SEED, FloatArray
+
+# Share of the samples from a supervised network's features that must have their source's class.
+FAITHFUL = 0.9
+# Distances to two candidates that differ by less of their sum do not say which of the two a sample shows.
+UNDECIDED = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Samples of one model at one level of noise on its features. Samples of one source are no independent units.
+
+    distance: (source, sample, candidate) mean squared difference of pixels. candidates: the source and its mirror images, as
+    `harness.data.mirrors` has them. kept_class: (source, sample) in {0, 1}. source_class: (source,) in {0, 1}, of the source
+    itself. sources: digest of the image list; estimates on equal sources are paired. draws: of the bootstrap.
+    Raises InvalidInput on another shape.
+    """
+
+    distance: FloatArray
+    candidates: tuple[str, ...]
+    kept_class: FloatArray
+    source_class: FloatArray
+    sources: str
+    draws: int = DRAWS
+
+    def __post_init__(self) -> None:
+        shape = self.kept_class.shape
+        if self.distance.shape != (*shape, len(self.candidates)) or self.source_class.shape != shape[:1]:
+            seen = f"{self.distance.shape}, {shape}, {self.source_class.shape}"
+            expected = "(sources, samples, candidates), (sources, samples), (sources,)"
+            raise InvalidInput("samples", field="distance and classes", seen=seen, expected=expected)
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, level: float | None = None) -> Self:
+        """From a SAMPLES artifact, at the level of the claims or another. Raises InvalidInput for one without samples."""
+        levels = arrays["levels"].tolist()
+        if level is not None and level not in levels:
+            raise InvalidInput(
+                "samples", field="level", seen=level, expected=f"one of {', '.join(f'{one:g}' for one in levels)}"
+            )
+        at = int(arrays["level"][0]) if level is None else levels.index(level)
+        distance, kept = (np.asarray(arrays[name][at], np.float64) for name in ("distance", "kept_class"))
+        own = np.asarray(arrays["source_class"], np.float64)
+        return cls(distance, tuple(unpack(arrays["candidates"])), kept, own, arrays.provenance.images)
+
+    def mirrored(self) -> Estimate:
+        """Share of samples that are nearer to the mirror image of the source than to the source."""
+        return self._mean(self._nearer("mirror", "source"))
+
+    def undecided(self) -> Estimate:
+        """Share of samples that are about as near to the one as to the other; `mirrored` counts them as they fall."""
+        mirror, source = self._of("mirror"), self._of("source")
+        return self._mean(np.abs(mirror - source) < UNDECIDED * (mirror + source))
+
+    def place_mirrored(self) -> Estimate:
+        """Share of samples whose nearest candidate has the object at the mirrored place, turned or not."""
+        return self._mean(np.isin(self._nearest(), [self._index("mirror"), self._index("place")]))
+
+    def object_mirrored(self) -> Estimate:
+        """Share of samples whose nearest candidate has the object itself mirrored, wherever it is."""
+        return self._mean(np.isin(self._nearest(), [self._index("mirror"), self._index("object")]))
+
+    def class_kept(self) -> Estimate:
+        """Share of samples that have their source's class, as a supervised network tells it."""
+        return self._mean(self.kept_class)
+
+    def class_of_sources(self) -> Estimate:
+        """Share of the sources whose class the supervised network finds."""
+        return self._mean(self.source_class[:, None])
+
+    def _index(self, candidate: str) -> int:
+        if candidate not in self.candidates:
+            raise InvalidInput("samples", field="candidate", seen=candidate, expected=f"one of {', '.join(self.candidates)}")
+        return self.candidates.index(candidate)
+
+    def _of(self, candidate: str) -> FloatArray:
+        return self.distance[:, :, self._index(candidate)]
+
+    def _nearer(self, one: str, other: str) -> NDArray[np.bool_]:
+        return self._of(one) < self._of(other)
+
+    def _nearest(self) -> NDArray[np.intp]:
+        nearest: NDArray[np.intp] = self.distance.argmin(2)
+        return nearest
+
+    def _mean(self, values: NDArray[np.generic]) -> Estimate:
+        by_source = np.asarray(values, np.float64).mean(1)
+        return Estimate.of_mean(by_source, seed=SEED, unit="sources", key=self.sources, draws=self.draws)
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The samples of a profile. of: a model's name to its samples. judge: the supervised network that tells their class."""
+
+    of: Callable[[str], Samples]
+    judge: str
+
+    def mirrored(self, model: str) -> Estimate:
+        """Share of a model's samples that are nearer to the mirror image of their source than to the source."""
+        return self.of(model).mirrored()
+
+    def unfaithful(self) -> str:
+        """Why nothing may be said: samples from features that tell the class do not have it. Empty otherwise."""
+        kept = self.of(self.judge).class_kept()
+        low, high = kept.interval()
+        if low >= FAITHFUL:
+            return ""
+        seen = f"{kept.value:.3f} [{low:.3f}, {high:.3f}] of the samples from {self.judge} have their source's class"
+        return f"{seen}; needed: {FAITHFUL:g}"

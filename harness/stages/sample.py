@@ -1,0 +1,172 @@
+"""Sample: images that a diffusion model draws from a model's features, and what they have in common with the source."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from torch import Tensor
+from tqdm import tqdm
+
+from harness.artifacts import store
+from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.artifacts.provenance import digest
+from harness.artifacts.tables import SAMPLES, pack
+from harness.data import images, mirrors
+from harness.data.images import Images, hashes
+from harness.maths.frechet import frechet
+from harness.maths.neighbours import classify
+from harness.models import checkpoint
+from harness.params.images import ReaderData, ScenesData
+from harness.params.profile import SamplingParams
+from harness.params.wording import nearest
+from harness.stages.finals import final_features
+from harness.stages.place import Place
+from harness.training.diffusion import Generator, held_out
+
+LIBRARIES = ("torch", "timm", "diffusers", "numpy")
+# Training images whose classes tell that of a sample, and sources whose samples are kept as pictures.
+JUDGED_BY, KEPT = 4096, 32
+
+
+Judge = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.int64]]]
+
+
+def run(place: Place, model: str, token: str, *, device: str = "cpu") -> None:
+    """Make samples/<token>/<model>: how far each sample is from its source and its mirror images, at each level of noise.
+
+    The sources are the first validation images of which these differ enough. Samples start from the same noise for every model.
+    What samples are worth is measured on them and on the validation images that follow.
+    Raises InvalidInput for a profile without generation, a model that it does not sample, and a generator that was trained on
+    other checkpoints; MissingArtifact without a generator.
+    """
+    settings, data, sampled = place.settings.sampling, place.settings.data, place.settings.sampled
+    if settings is None or model not in sampled:
+        expected = nearest(model, sampled) if sampled else "no model: the profile samples none"
+        raise InvalidInput("params.yaml", field=f"profiles.{place.profile}.sampled", seen=model, expected=expected)
+    pool, seed = place.settings.extract.images, place.settings.extract.seed
+    chosen, made = _sources(data, settings, pool, seed)
+    validation = images.load(data, "validation", pool + settings.validation, seed)
+    features, weights = final_features(place, model, validation, token, device=device)
+    index = sorted(sampled).index(model)
+    generator, inputs = _generator(place, token, made.shape[2], weights, model)
+    generator.to(device).eval()
+    known = generator.features(torch.from_numpy(features).to(device), index)
+
+    fixed = torch.Generator().manual_seed(settings.seed)
+    given = known[chosen].repeat_interleave(settings.samples, 0)
+    noise = torch.randn(len(given), 3, *made.shape[2:4], generator=fixed).to(device)
+    shaken = torch.randn(given.shape, generator=fixed).to(device)
+    levels = tqdm(settings.levels, desc=model, unit="level", disable=not sys.stderr.isatty())
+    drawn = [_pixels(generator.sample(given + level * shaken, index, level, noise, steps=settings.steps)) for level in levels]
+    by_source = [part.reshape(len(chosen), settings.samples, *part.shape[1:]) for part in drawn]
+    judge, judged_by = _judge(place, settings, device)
+    rest = validation.part(pool, len(validation))
+    at = settings.levels.index(settings.level)
+    arrays = _worth(settings, judge, drawn, rest, validation.label[chosen])
+    arrays |= {
+        "levels": np.array(settings.levels),
+        "level": np.array([at]),
+        "candidates": pack(mirrors.CANDIDATES[: len(made)]),
+        "source": chosen,
+        "distance": np.stack([mirrors.distances(part, made) for part in by_source]),
+        "source_class": (judge(made[0])[1] == validation.label[chosen]).astype(np.uint8),
+        "held_out": _held_out(generator, rest, known[pool:], index, settings.levels),
+        "picture": by_source[at][:KEPT],
+        "original": made[0][:KEPT],
+    }
+    provenance = place.provenance(
+        __name__,
+        [token, data, settings],
+        images=digest(hashes(made[0]).tolist()),
+        weights=weights,
+        inputs=inputs | {f"checkpoints/{settings.judge}": judged_by, f"checkpoints/{model}": weights},
+        libraries=LIBRARIES,
+    )
+    store.write_arrays(place.path("samples", token, model), SAMPLES, arrays, provenance)
+
+
+def _sources(
+    data: ScenesData | ReaderData, settings: SamplingParams, pool: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Which of the first validation images are sampled from, (n,), and their candidates, (c, n, s, s, 3)."""
+    made = mirrors.candidates(data, pool, seed)
+    chosen = np.flatnonzero(mirrors.asymmetry(made) >= settings.asymmetry)[: settings.sources]
+    if len(chosen) < 2:
+        seen, expected = f"{len(chosen)} of {pool} validation images differ so much from their mirror images", "two or more"
+        raise InvalidInput("params.yaml", field="sampling.asymmetry", seen=seen, expected=expected)
+    return chosen, made[:, chosen]
+
+
+def _generator(place: Place, token: str, size: int, weights: str, model: str) -> tuple[Generator, dict[str, str]]:
+    """The profile's generator, and its SHA-256 by its name. Raises InvalidInput where it knows another checkpoint."""
+    path, sampled, settings = place.path("generator", token), sorted(place.settings.sampled), place.settings.generation
+    step = f"run dvc repro -s generate@{place.profile}-{token}"
+    if settings is None or not path.is_file():
+        raise MissingArtifact(path, "no generator was trained", next_step=step)
+    # Its shape is not known before it is read: each model has a first layer of its own width.
+    with safe_open(path, "np") as file:
+        count = sum(re.fullmatch(r"mean\d+", name) is not None for name in file.keys())  # noqa: SIM118
+        widths = [file.get_slice(f"mean{i}").get_shape()[0] for i in range(count)]
+    generator = Generator(size, settings.channels, widths)
+    arrays = checkpoint.load(path, generator)
+    known = {name.removeprefix("checkpoints/"): sha256 for name, sha256 in arrays.provenance.inputs.items()}
+    if sorted(known) != sampled:
+        seen, expected = ", ".join(sorted(known)), f"features of {', '.join(sampled)}"
+        raise InvalidInput(path, field="models", seen=seen, expected=expected, next_step=step)
+    if known[model] != weights:
+        raise InvalidInput(path, field=f"checkpoints/{model}", seen=known[model], expected=weights, next_step=step)
+    return generator, {f"generator/{token}": arrays.sha256}
+
+
+def _judge(place: Place, settings: SamplingParams, device: str) -> tuple[Judge, str]:
+    """What tells the features and the class of pixels, by 20-NN among training images, and its checkpoint's SHA-256."""
+    data, knn, seed = place.settings.data, place.settings.knn, place.settings.extract.seed
+    train = images.load(data, "train", JUDGED_BY, seed)
+    bank, sha256 = final_features(place, settings.judge, train, device=device)
+
+    def judge(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        own = Images(np.zeros(len(pixels), np.int64), train.classes, lambda index: pixels[index])
+        features, _ = final_features(place, settings.judge, own, device=device)
+        answer = classify(
+            torch.from_numpy(bank),
+            torch.from_numpy(train.label),
+            torch.from_numpy(features),
+            classes=train.classes,
+            k=knn.k,
+            temperature=knn.temperature,
+        )
+        return features, answer.numpy()
+
+    return judge, sha256
+
+
+def _worth(
+    settings: SamplingParams, judge: Judge, drawn: list[NDArray[np.uint8]], rest: Images, label: NDArray[np.int64]
+) -> dict[str, NDArray[np.generic]]:
+    """By level, whether samples have their source's class, and how far they are from other images, as the judge has them."""
+    real, _ = judge(rest.read(np.arange(len(rest))))
+    found = [judge(part) for part in drawn]
+    kept = [(classes == np.repeat(label, settings.samples)).reshape(len(label), -1) for _, classes in found]
+    floor = frechet(real[::2], real[1::2])
+    return {
+        "kept_class": np.stack(kept).astype(np.uint8),
+        "frechet": np.array([frechet(own, real) for own, _ in found]),
+        "frechet_floor": np.array([floor]),
+    }
+
+
+def _held_out(generator: Generator, rest: Images, given: Tensor, index: int, levels: tuple[float, ...]) -> NDArray[np.float64]:
+    pixels = torch.from_numpy(rest.read(np.arange(len(rest)))).permute(0, 3, 1, 2).to(given.device)
+    shaken = torch.randn(given.shape, generator=torch.Generator().manual_seed(0)).to(given.device)
+    return np.array([held_out(generator, pixels, given + level * shaken, index, level=level) for level in levels])
+
+
+def _pixels(made: Tensor) -> NDArray[np.uint8]:
+    """(n, 3, s, s) to (n, s, s, 3)."""
+    return np.ascontiguousarray(made.permute(0, 2, 3, 1).cpu().numpy())

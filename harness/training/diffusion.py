@@ -1,0 +1,231 @@
+"""Conditional diffusion (RCDM, Bordes et al., 2022): images sampled from nothing but a frozen representation.
+
+One denoiser serves the representations of several models. Features are standardised over the training images. Noise of a random
+level is added to them, and the denoiser is told the level, so that samples can be drawn at any level up to the largest.
+The schedule is the cosine one, and the denoiser predicts v (Salimans and Ho, 2022).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from harness.artifacts.errors import InvalidInput
+from harness.models.denoiser import Condition, Denoiser
+from harness.params.profile import GenerationParams
+from harness.training.schedules import warmup_cosine
+
+# Time steps of the schedule, and of training between two states that are kept.
+TIMES, KEPT_EVERY = 1000, 500
+SCHEDULE = {"num_train_timesteps": TIMES, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
+
+
+class Generator(nn.Module):
+    """A denoiser, a first layer for each model's features, and the statistics by which images and features are standardised."""
+
+    def __init__(self, size: int, channels: int, widths: Sequence[int]) -> None:
+        """size: of the images. channels: of the denoiser. widths: of the features of each model."""
+        super().__init__()
+        self.denoiser, self.condition = Denoiser(size, channels), Condition(widths)
+        self.size = size
+        self.register_buffer("pixel_mean", torch.zeros(()))
+        self.register_buffer("pixel_std", torch.ones(()))
+        for i, width in enumerate(widths):
+            self.register_buffer(f"mean{i}", torch.zeros(width))
+            self.register_buffer(f"std{i}", torch.ones(width))
+
+    def standardise_by(self, images: Tensor, features: Sequence[Tensor]) -> None:
+        """Take the statistics of images (n, 3, s, s) uint8 and of each model's features (n, width).
+
+        Raises InvalidInput for features that are not finite, or that are the same for all images.
+        """
+        pixels = images.float()
+        self.pixel_mean.copy_(pixels.mean())
+        self.pixel_std.copy_(pixels.std())
+        for i, known in enumerate(features):
+            std = known.std(0)
+            if not torch.isfinite(known).all() or not (std > 0).all():
+                seen = "values that are not finite" if not torch.isfinite(known).all() else "a feature without variance"
+                raise InvalidInput(
+                    "generator", field=f"features of model {i}", seen=seen, expected="finite, and of some variance"
+                )
+            self.get_buffer(f"mean{i}").copy_(known.mean(0))
+            self.get_buffer(f"std{i}").copy_(std)
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Images (n, 3, s, s) uint8 as the denoiser has them."""
+        return (images.float() - self.pixel_mean) / self.pixel_std
+
+    def features(self, features: Tensor, model: int) -> Tensor:
+        """A model's features (n, width), standardised. Raises InvalidInput for another width than the model's."""
+        mean = self.get_buffer(f"mean{model}")
+        if features.shape[1:] != mean.shape:
+            seen, expected = f"{features.shape[1]} features", f"{len(mean)}, with which it was trained"
+            raise InvalidInput("generator", field=f"features of model {model}", seen=seen, expected=expected)
+        return (features - mean) / self.get_buffer(f"std{model}")
+
+    def told(self, given: Sequence[Tensor], levels: Tensor) -> Tensor:
+        """Conditions (n, width) of images of several models, model by model.
+
+        given: for each model the standardised features of its images, with noise. levels: (n,), of the noise.
+        """
+        parts = zip(given, levels.split([len(part) for part in given]), strict=True)
+        return torch.cat([self.condition(part, level, i) for i, (part, level) in enumerate(parts)])
+
+    def error(self, clean: Tensor, told: Tensor, time: Tensor, noise: Tensor) -> Tensor:
+        """Squared error of v for each image, (n,).
+
+        clean: (n, 3, s, s), standardised. told: (n, width) conditions. time: (n,) in 0 to TIMES - 1. noise: like clean.
+        """
+        schedule = DDPMScheduler(**SCHEDULE)
+        noisy, v = schedule.add_noise(clean, noise, time), schedule.get_velocity(clean, noise, time)
+        return F.mse_loss(self.denoiser(noisy, time / TIMES, told), v, reduction="none").mean((1, 2, 3))
+
+    @torch.inference_mode()
+    def sample(self, given: Tensor, model: int, level: float, noise: Tensor, *, steps: int) -> Tensor:
+        """Images (n, 3, s, s) uint8 by DPM-Solver++, second order.
+
+        given: (n, width), a model's standardised features, to which noise of the level was added. noise: (n, 3, s, s), what the
+        samples start from.
+        """
+        schedule = DPMSolverMultistepScheduler(**SCHEDULE, timestep_spacing="trailing")
+        schedule.set_timesteps(steps)
+        told = self.condition(given, torch.full((len(given),), level, device=noise.device), model)
+        found = noise
+        for time in schedule.timesteps:
+            v = self.denoiser(found, torch.full((len(found),), time.item() / TIMES, device=noise.device), told)
+            found = schedule.step(v, time, found).prev_sample
+        return (found * self.pixel_std + self.pixel_mean).round().clamp(0, 255).to(torch.uint8)
+
+
+def train(
+    generator: Generator,
+    images: Tensor,
+    features: Sequence[Tensor],
+    params: GenerationParams,
+    scratch: Path,
+    *,
+    until: int | None = None,
+    device: str = "cpu",
+) -> list[float]:
+    """Train in place; the generator ends with the moving average of its weights. Returns the mean loss of each KEPT_EVERY.
+
+    images: (n, 3, s, s) uint8. features: of each model (n, width). Each batch has as many images for one model as for another.
+    scratch: folder of the resumable state: a run that was killed ends with the very weights of an uninterrupted one.
+    until: stop after so many steps of the schedule. Raises InvalidInput when the loss stops being finite.
+    """
+    torch.manual_seed(params.seed)
+    generator.standardise_by(images, features)
+    generator.to(device).train()
+    images = images.to(device)
+    known = [generator.features(part.to(device), i) for i, part in enumerate(features)]
+    optimiser = torch.optim.AdamW(generator.parameters(), lr=params.rate, weight_decay=0.01)
+    average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(params.ema))
+    curve: list[float] = []
+    total = torch.zeros((), device=device)
+    done = _restore(scratch, generator, average, optimiser, curve, total)
+    last = min(params.steps, until or params.steps)
+    share = [len(part) for part in torch.arange(params.batch).tensor_split(len(known))]
+    for step in tqdm(range(done, last), initial=done, total=last, unit="step", disable=not sys.stderr.isatty()):
+        for group in optimiser.param_groups:
+            group["lr"] = warmup_cosine(step, params.warmup_steps, params.steps, params.rate)
+        chosen = torch.randint(len(images), (params.batch,)).to(device)
+        levels = params.largest_level * torch.rand(params.batch).to(device)
+        given = [part[own] for part, own in zip(known, chosen.split(share), strict=True)]
+        given = [one + level[:, None] * torch.randn_like(one) for one, level in zip(given, levels.split(share), strict=True)]
+        time = torch.randint(TIMES, (params.batch,)).to(device)
+        clean = generator.pixels(images[chosen])
+        loss = generator.error(clean, generator.told(given, levels), time, torch.randn_like(clean)).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
+        optimiser.step()
+        average.update_parameters(generator)
+        total += loss.detach()
+        since = (step % KEPT_EVERY) + 1
+        if since == KEPT_EVERY or step + 1 == params.steps:
+            curve.append(total.item() / since)
+            total.zero_()
+            print(json.dumps({"step": step + 1, "loss": curve[-1]}), file=sys.stderr, flush=True)
+            if not math.isfinite(curve[-1]):
+                seen, expected = f"{curve[-1]} before step {step + 1}", "a finite loss"
+                raise InvalidInput("generator", field="loss", seen=seen, expected=expected, next_step="lower generation.rate")
+        if since == KEPT_EVERY or step + 1 == last:
+            _save(scratch, generator, average, optimiser, curve, total, step + 1)
+    if last == params.steps:
+        generator.load_state_dict(average.module.state_dict())
+    return curve
+
+
+@torch.inference_mode()
+def held_out(generator: Generator, images: Tensor, given: Tensor, model: int, *, level: float, batch: int = 512) -> float:
+    """The mean loss on images that the generator was not trained on, at fixed times and noise.
+
+    images: (n, 3, s, s) uint8. given: (n, width), a model's standardised features, to which noise of the level was added.
+    """
+    generator.eval()
+    fixed = torch.Generator().manual_seed(0)
+    clean = generator.pixels(images)
+    time = torch.randint(TIMES, (len(images),), generator=fixed).to(images.device)
+    noise = torch.randn(clean.shape, generator=fixed).to(images.device)
+    total = 0.0
+    for part in torch.arange(len(images)).split(batch):
+        told = generator.condition(given[part], torch.full((len(part),), level, device=images.device), model)
+        total += generator.error(clean[part], told, time[part], noise[part]).sum().item()
+    return total / len(images)
+
+
+def _save(
+    scratch: Path,
+    generator: nn.Module,
+    average: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    curve: list[float],
+    total: Tensor,
+    steps: int,
+) -> None:
+    scratch.mkdir(parents=True, exist_ok=True)
+    state = {
+        "generator": generator.state_dict(),
+        "average": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "curve": curve,
+        "total": total,
+        "steps": steps,
+        "rng": torch.get_rng_state(),
+    }
+    temporary = scratch / "state.pt.tmp"
+    torch.save(state, temporary)
+    os.replace(temporary, scratch / "state.pt")
+
+
+def _restore(
+    scratch: Path,
+    generator: nn.Module,
+    average: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    curve: list[float],
+    total: Tensor,
+) -> int:
+    path = scratch / "state.pt"
+    if not path.exists():
+        return 0
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    generator.load_state_dict(state["generator"])
+    average.load_state_dict(state["average"])
+    optimiser.load_state_dict(state["optimiser"])
+    curve.extend(state["curve"])
+    total.copy_(state["total"])
+    torch.set_rng_state(state["rng"])
+    return int(state["steps"])

@@ -1,0 +1,85 @@
+"""Planted samples: copies of the source, mirror images, half of each, and objects that are turned or moved alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.artifacts.errors import InvalidInput
+from harness.data.mirrors import CANDIDATES, candidates, distances
+from harness.params.load import load_params
+from harness.readings.samples import Samples
+
+N, M = 12, 4
+MADE = candidates(load_params(Path("params.yaml")).of("embedded").data, N, 0)
+
+
+def samples_of(which: list[str], **changes: object) -> Samples:
+    """Samples that are these candidates in turn."""
+    drawn = np.stack([MADE[CANDIDATES.index(which[j % len(which)])] for j in range(M)], 1)
+    rng = np.random.default_rng(0)
+    drawn = (drawn.astype(int) + rng.integers(-5, 6, drawn.shape)).clip(0, 255).astype(np.uint8)
+    base = {
+        "distance": distances(drawn, MADE).astype(np.float64),
+        "candidates": CANDIDATES,
+        "kept_class": np.ones((N, M)),
+        "source_class": np.ones(N),
+        "sources": "digest",
+    }
+    return Samples(**(base | changes))
+
+
+@pytest.mark.parametrize(
+    ("which", "mirrored", "place", "turned"),
+    [
+        (["source"], 0, 0, 0),
+        (["mirror"], 1, 1, 1),
+        (["source", "mirror"], 0.5, 0.5, 0.5),
+        (["object"], None, 0, 1),
+        (["place"], None, 1, 0),
+        (["source", "object", "place", "mirror"], None, 0.5, 0.5),
+    ],
+)
+def test_shares_are_those_of_the_planted_samples(which: list[str], mirrored: float | None, place: float, turned: float) -> None:
+    found = samples_of(which)
+    assert found.place_mirrored().value == place
+    assert found.object_mirrored().value == turned
+    if mirrored is not None:
+        assert found.mirrored().value == mirrored
+
+
+def test_the_units_are_sources() -> None:
+    found = samples_of(["source", "mirror"])
+    assert (found.mirrored().n, found.mirrored().unit) == (N, "sources")
+    # Each source has both: nothing varies between sources, however much samples do.
+    assert found.mirrored().interval() == (0.5, 0.5)
+
+
+def test_samples_between_an_image_and_its_mirror_image_are_undecided_and_counted() -> None:
+    base = samples_of(["source"])
+    middle = base.distance.copy()
+    middle[:, :2, :2] = [[100.0, 101.0], [101.0, 100.0]]
+    found = Samples(middle, CANDIDATES, base.kept_class, base.source_class, "digest")
+    assert found.undecided().value == pytest.approx(0.5)
+    assert found.mirrored().value == pytest.approx(0.25)
+    assert base.undecided().value == 0
+
+
+def test_classes_are_shares_of_samples_and_of_sources() -> None:
+    kept = np.zeros((N, M))
+    kept[:, 0] = 1
+    found = samples_of(["source"], kept_class=kept, source_class=(np.arange(N) % 2).astype(float))
+    assert found.class_kept().value == 1 / M
+    assert found.class_of_sources().value == 0.5
+
+
+def test_a_candidate_that_is_not_there_and_another_shape_are_refused() -> None:
+    two = samples_of(["source"]).distance[:, :, :2]
+    found = samples_of(["source"], distance=two, candidates=CANDIDATES[:2])
+    assert found.mirrored().value == 0
+    with pytest.raises(InvalidInput, match="place"):
+        found.place_mirrored()
+    with pytest.raises(InvalidInput, match="distance"):
+        samples_of(["source"], distance=two)

@@ -1,0 +1,130 @@
+"""The stages generate and sample with few images: what they write, that they repeat it, and what they refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.artifacts import store
+from harness.artifacts.closure import ROOT
+from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.artifacts.tables import SAMPLES
+from harness.data import mirrors
+from harness.params.load import load_params
+from harness.readings.samples import Samples
+from harness.stages import generate, sample, weights
+from harness.stages.place import Place
+
+# The judge is an untrained network here: what classes it finds is not the point.
+MODELS = ("random", "random_learned")
+SOURCES, EACH = 4, 3
+
+
+def place_of(**changes: object) -> Place:
+    known = load_params(ROOT / "params.yaml")
+    profile = known.of("embedded")
+    assert profile.generation is not None
+    assert profile.sampling is not None
+    few = {"images": 64, "channels": 8, "steps": 6, "batch": 8, "warmup_steps": 1}
+    drawn = {"sources": SOURCES, "samples": EACH, "steps": 3, "judge": "random", "validation": 16, "levels": (0.0, 0.2)}
+    own = {
+        "generated": ("cls",),
+        "sampled": MODELS,
+        "generation": profile.generation.model_copy(update=few),
+        "sampling": profile.sampling.model_copy(update=drawn),
+        "extract": profile.extract.model_copy(update={"images": 32}),
+    }
+    profile = profile.model_copy(update=own | changes)
+    return Place(known.model_copy(update={"profiles": known.profiles | {"embedded": profile}}), "embedded")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place, folder = place_of(), tmp_path_factory.mktemp("generate")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sample, "JUDGED_BY", 64)
+        for model in MODELS:
+            weights.run(place, model)
+        generate.run(place, "cls")
+        for model in MODELS:
+            sample.run(place, model, "cls")
+    return folder
+
+
+@pytest.fixture
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sample, "JUDGED_BY", 64)
+    return folder
+
+
+def arrays(folder: Path, model: str) -> store.Arrays:
+    return store.read_arrays(folder / place_of().path("samples", "cls", model), SAMPLES)
+
+
+def test_what_is_written_is_of_the_sources_and_their_mirror_images(folder: Path) -> None:
+    found = arrays(folder, "random")
+    made = mirrors.candidates(place_of().settings.data, 32, 0)
+    expected = np.flatnonzero(mirrors.asymmetry(made) >= 0.3)[:SOURCES]
+    assert found["source"].tolist() == expected.tolist()
+    assert (found["original"] == made[0][expected]).all()
+    assert found["picture"].shape == (SOURCES, EACH, 16, 16, 3)
+    assert found["distance"].shape == (2, SOURCES, EACH, 4)
+    # The pictures are those of the claims' level, 0.2, the second one.
+    assert np.allclose(found["distance"][1], mirrors.distances(found["picture"], made[:, expected]))
+    assert Samples.from_arrays(found).mirrored().n == SOURCES
+    assert Samples.from_arrays(found, 0.0).distance.tolist() == found["distance"][0].astype(float).tolist()
+    with pytest.raises(InvalidInput, match="level"):
+        Samples.from_arrays(found, 0.3)
+
+
+def test_models_have_the_same_sources_and_other_samples(folder: Path) -> None:
+    one, other = (arrays(folder, model) for model in MODELS)
+    assert one.provenance.images == other.provenance.images
+    assert (one["original"] == other["original"]).all()
+    assert (one["picture"] != other["picture"]).any()
+
+
+def test_samples_are_the_same_when_they_are_drawn_again(here: Path) -> None:
+    before = arrays(here, "random").sha256
+    sample.run(place_of(), "random", "cls")
+    assert arrays(here, "random").sha256 == before
+
+
+def test_samples_say_which_generator_and_which_judge_they_are_of(folder: Path) -> None:
+    assert set(arrays(folder, "random_learned").provenance.inputs) == {
+        "generator/cls",
+        "checkpoints/random",
+        "checkpoints/random_learned",
+    }
+
+
+def test_a_generator_of_other_checkpoints_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidInput, match=r"(?s)models.*random, random_learned.*expected.*features of random\b"):
+        sample.run(place_of(sampled=("random",)), "random", "cls")
+    real = sample.final_features
+
+    def another(*given: object, **named: object) -> tuple[object, str]:
+        return real(*given, **named)[0], "0" * 64
+
+    monkeypatch.setattr(sample, "final_features", another)
+    with pytest.raises(InvalidInput, match=r"(?s)checkpoints/random\b.*generate@embedded-cls"):
+        sample.run(place_of(), "random", "cls")
+
+
+def test_what_is_not_there_is_refused(here: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"(?s)sampled.*randon.*random"):
+        sample.run(place_of(), "randon", "cls")
+    with pytest.raises(MissingArtifact, match=r"(?s)generator/gap.*generate@embedded-gap"):
+        sample.run(place_of(), "random", "gap")
+    with pytest.raises(InvalidInput, match="generation"):
+        generate.run(place_of(generation=None), "cls")
+    with pytest.raises(InvalidInput, match="token"):
+        generate.run(place_of(), "registers")
+    settings = place_of().settings.sampling
+    assert settings is not None
+    with pytest.raises(InvalidInput, match="asymmetry"):
+        sample.run(place_of(sampling=settings.model_copy(update={"asymmetry": 50.0})), "random", "cls")
