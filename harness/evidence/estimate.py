@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from harness.artifacts.errors import InvalidInput
-from harness.evidence.resampling import BLOCK, FloatArray, blocks_of_counts, pairing_key
+from harness.evidence.resampling import BLOCK, FloatArray, blocks_of_counts, bootstrap_sums, pairing_key
 
 Statistic = Callable[[FloatArray], FloatArray]
 
@@ -91,14 +91,15 @@ class Estimate:
         if n < 2:
             raise _invalid(unit, "n", n, "at least 2 units", "a single unit has no resampling spread")
         share = np.ones(n) if counted is None else counted
-        both = np.stack([values * share, share], axis=1)
-        rows = max(1, BLOCK // n)
-        sums = np.concatenate([part @ both for part in blocks_of_counts(seed, n, draws, rows)])
-        total = both.sum(axis=0)
+        own = values * share
+        sums = bootstrap_sums(own[:, None], seed, draws)[:, 0]
+        # Every draw has n units.
+        counts = n if counted is None else bootstrap_sums(share[:, None], seed, draws)[:, 0]
+        total, count = own.sum(), share.sum()
         with np.errstate(divide="ignore", invalid="ignore"):
-            drawn, left_out = sums[:, 0] / sums[:, 1], (total[0] - both[:, 0]) / (total[1] - both[:, 1])
+            drawn, left_out = sums / counts, (total - own) / (count - share)
         return cls(
-            value=float(total[0] / total[1]) if total[1] else float("nan"),
+            value=float(total / count) if count else float("nan"),
             draws=drawn,
             n=n,
             unit=unit,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,28 +35,42 @@ def bootstrap_counts(seed: int, n: int, draws: int) -> NDArray[np.int32]:
     return counts
 
 
-def blocks_of_counts(seed: int, n: int, draws: int, rows: int) -> Iterator[FloatArray]:
-    """The bootstrap counts as float64, so many rows at a time. What fits in one block several times over is kept as it is."""
+def blocks_of_counts(seed: int, n: int, draws: int, rows: int, dtype: str = "float64") -> Iterator[FloatArray]:
+    """The bootstrap counts in floating point, so many rows at a time. What fits in one block several times over is kept."""
     if draws * n <= 4 * BLOCK:
-        counts = _wide_counts(seed, n, draws)
+        counts = _wide_counts(seed, n, draws, dtype)
         yield from (counts[i : i + rows] for i in range(0, draws, rows))
         return
     narrow = bootstrap_counts(seed, n, draws)
-    yield from (narrow[i : i + rows].astype(np.float64) for i in range(0, draws, rows))
+    yield from (narrow[i : i + rows].astype(dtype) for i in range(0, draws, rows))
 
 
 @lru_cache(maxsize=6)
-def _wide_counts(seed: int, n: int, draws: int) -> FloatArray:
-    wide = bootstrap_counts(seed, n, draws).astype(np.float64)
+def _wide_counts(seed: int, n: int, draws: int, dtype: str) -> FloatArray:
+    wide = bootstrap_counts(seed, n, draws).astype(dtype)
     wide.flags.writeable = False
     return wide
 
 
+def bootstrap_sums(values: FloatArray, seed: int, draws: int) -> FloatArray:
+    """Sum of each column of values (n, statistic) in every bootstrap sample of the n units: (draws, statistic), float64.
+
+    Sums of right and wrong answers are whole numbers, which float32 holds without rounding, at half of the memory traffic.
+    """
+    n = len(values)
+    whole = n * np.abs(values).max(initial=0) < 2**24 and (values == np.rint(values)).all()
+    dtype = "float32" if whole else "float64"
+    given: NDArray[Any] = values.astype(dtype)
+    blocks = blocks_of_counts(seed, n, draws, max(1, BLOCK // n), dtype)
+    # A product with a vector takes less than half of the time of one with two columns.
+    products = (part @ given[:, 0] if given.shape[1] == 1 else part @ given for part in blocks)
+    return np.concatenate([part.reshape(len(part), -1) for part in products], dtype=np.float64)
+
+
 def bootstrap_means(outcomes: FloatArray, seed: int, draws: int) -> FloatArray:
     """Mean of each row of outcomes (statistic, n) in every bootstrap sample of the n units: (draws, statistic)."""
-    n = outcomes.shape[1]
-    step = max(1, BLOCK // n)
-    return np.concatenate([part @ outcomes.T / n for part in blocks_of_counts(seed, n, draws, step)])
+    means: FloatArray = bootstrap_sums(outcomes.T, seed, draws) / outcomes.shape[1]
+    return means
 
 
 def resample_weights(n: int, draws: int) -> FloatArray:

@@ -13,7 +13,7 @@ from scipy.stats import t as student
 from harness.artifacts.errors import InvalidInput
 from harness.evidence import estimate as module
 from harness.evidence.estimate import Estimate, mean
-from harness.evidence.resampling import bootstrap_counts
+from harness.evidence.resampling import bootstrap_counts, bootstrap_sums
 
 worlds = arrays(np.float64, 8, elements=st.floats(-100, 100, allow_subnormal=False))
 
@@ -334,3 +334,18 @@ def test_a_mean_of_one_draw_is_a_value_alone_and_of_no_unit_is_refused() -> None
         Estimate.of_mean(np.arange(5.0), np.zeros(5), seed=0, unit="images", key="k")
     with pytest.raises(InvalidInput, match="at least 2 units"):
         Estimate.of_mean(np.ones(1), seed=0, unit="images", key="k")
+
+
+@pytest.mark.parametrize("values", [np.arange(60.0).reshape(20, 3) % 2, np.random.default_rng(0).normal(size=(20, 3))])
+def test_bootstrap_sums_are_those_of_the_counts_bit_for_bit_where_they_are_whole(values):
+    counts = bootstrap_counts(3, 20, 50).astype(float)
+    found = bootstrap_sums(values, 3, 50)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, counts @ values, rtol=1e-12, atol=1e-12)
+    if (values == np.rint(values)).all():
+        assert (found == counts @ values).all()
+
+
+def test_whole_numbers_that_float32_cannot_hold_are_summed_in_float64():
+    values = np.full((20, 1), 2.0**23 + 1)
+    assert (bootstrap_sums(values, 0, 5) == 20 * (2.0**23 + 1)).all()
