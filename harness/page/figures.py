@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from harness.artifacts.errors import MissingArtifact
-from harness.page import accuracy, finetuning, invariance, segmentation, similarity
+from harness.page import accuracy, finetuning, invariance, samples, segmentation, similarity
 from harness.stages.place import Place
 
 
@@ -87,10 +87,30 @@ _FIGURES: tuple[tuple[Shown, Callable[..., tuple[Figure, str]]], ...] = (
     ),
     (
         Shown(
+            ("Fig. 7", "Fig. A7", "Fig. A8"),
+            "Images drawn from nothing but the final CLS token",
+            "By one diffusion model for all. Left, sources; right, samples, which start from the same noise for every model. "
+            "What all samples of a source share is in the features.",
+            "Samples of JE models show the object as in the source and mirrored; those of MAE keep the orientation.",
+        ),
+        samples.pictures,
+    ),
+    (
+        Shown(
+            ("Fig. 7", "Fig. A7"),
+            "How many of the drawn images show the mirror image of their source",
+            "With 95 % intervals over sources. Noise on the features hides what they hold below it. Place and object: which of "
+            "four scenes a sample is nearest to, with the place, the object, both or neither mirrored. Dotted: chance.",
+            "JE features are invariant to horizontal flips, MAE features are not until MAE is fine-tuned.",
+        ),
+        samples.mirrored,
+    ),
+    (
+        Shown(
             ("Fig. 7", "Fig. A7"),
             "How far the final CLS token moves when one thing in the image changes",
             "Squared distance between an image and the changed one, over that between two images, with 95 % intervals. 0 is "
-            "invariant. The paper shows images sampled by a diffusion model instead.",
+            "invariant.",
             "JE features are invariant to horizontal flips, MAE features are not until MAE is fine-tuned.",
         ),
         invariance.profile,

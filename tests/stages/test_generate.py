@@ -12,6 +12,7 @@ from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.tables import SAMPLES
 from harness.data import mirrors
+from harness.page import samples as page_samples
 from harness.params.load import load_params
 from harness.readings.samples import Samples
 from harness.stages import generate, sample, weights
@@ -128,3 +129,16 @@ def test_what_is_not_there_is_refused(here: Path) -> None:
     assert settings is not None
     with pytest.raises(InvalidInput, match="asymmetry"):
         sample.run(place_of(sampling=settings.model_copy(update={"asymmetry": 50.0})), "random", "cls")
+
+
+def test_the_page_shows_sources_beside_their_samples_and_the_shares_of_mirrored_ones(here: Path) -> None:
+    place = place_of()
+    for figure, said in (page_samples.pictures(place), page_samples.mirrored(place)):
+        assert figure.axes
+        assert all(title in said for title in ("untrained", "untrained, learned positions"))
+    found = arrays(here, "random")
+    sheet = page_samples._sheet(found["original"][:2], found["picture"][:2])
+    assert (sheet[17:33, :16] == found["original"][1]).all()
+    assert (sheet[17:33, 37:53] == found["picture"][1, 1]).all()
+    with pytest.raises(MissingArtifact, match="generated and sampled"):
+        page_samples.pictures(place_of(generated=()))

@@ -1,0 +1,97 @@
+"""Figures of images that a diffusion model draws from frozen features, and of how many show their source mirrored."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from harness.artifacts import store
+from harness.artifacts.image_tables import SAMPLES
+from harness.page.styles import WIDE, nothing_to_draw, style
+from harness.params.models import FINETUNED, start_of
+from harness.readings.samples import Samples
+from harness.stages.place import Place
+
+# Of each panel; sources in the rows, and of each as many samples.
+ROWS, COLUMNS, PANELS = 6, 6, 4
+TOKEN = "cls"
+
+
+def pictures(place: Place) -> tuple[Figure, str]:
+    """A panel a model: sources on the left, images that are drawn from their features to the right."""
+    models = _shown(place)
+    figure = Figure(figsize=(WIDE, 2.7 * -(-len(models) // PANELS)), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(-(-len(models) // PANELS), min(PANELS, len(models)))).ravel()
+    said = []
+    for axis, model in zip(axes, models, strict=False):
+        found = _arrays(place, model)
+        axis.imshow(_sheet(found["original"][:ROWS], found["picture"][:ROWS, :COLUMNS]), interpolation="nearest")
+        axis.set(title=style(place, model).title)
+        kept = Samples.from_arrays(found).class_kept().value
+        said.append(f"{style(place, model).title}: {100 * kept:.0f} % of the samples have the class of their source")
+    for axis in axes:
+        axis.axis("off")
+    return figure, "; ".join(said)
+
+
+def mirrored(place: Place) -> tuple[Figure, str]:
+    """Share of mirrored samples by the noise on the features; and, at the claims' level, what of the image is mirrored."""
+    models = _shown(place)
+    figure = Figure(figsize=(WIDE, 3.6), layout="constrained")
+    (by_level, by_kind), said = figure.subplots(1, 2, sharey=True), []
+    kinds = ("image", "place", "object")
+    width = 0.8 / len(models)
+    for i, model in enumerate(models):
+        own, found = style(place, model), _arrays(place, model)
+        levels = found["levels"].tolist()
+        shares = [Samples.from_arrays(found, level).mirrored() for level in levels]
+        values, ends = [one.value for one in shares], np.array([one.interval() for one in shares])
+        label = f"{own.title}, fine-tuned" if model.endswith(FINETUNED) else own.title
+        line = {"color": own.colour, "linestyle": "--" if model.endswith(FINETUNED) else own.line}
+        by_level.plot(levels, values, label=label, **line)
+        by_level.fill_between(levels, ends[:, 0], ends[:, 1], color=own.colour, alpha=0.15, linewidth=0)
+        known = Samples.from_arrays(found)
+        parts = [known.mirrored(), *([known.place_mirrored(), known.object_mirrored()] if "place" in known.candidates else [])]
+        bars = [part.value for part in parts]
+        at = np.arange(len(parts)) + width * (i - (len(models) - 1) / 2)
+        errors = np.array([part.interval() for part in parts]).T
+        hatch = "///" if model.endswith(FINETUNED) else None
+        by_kind.bar(at, bars, width, color=own.colour, hatch=hatch, edgecolor="white", linewidth=0.3)
+        spread = np.maximum(np.array([bars - errors[0], errors[1] - bars]), 0)
+        by_kind.errorbar(at, bars, spread, fmt="none", ecolor="#404040", elinewidth=0.8)
+        said.append(f"{label}: {', '.join(f'{value:.2f} at {level:g}' for level, value in zip(levels, values, strict=True))}")
+    by_level.axhline(0.5, color="#808080", linewidth=1.0, linestyle=":")
+    by_kind.axhline(0.5, color="#808080", linewidth=1.0, linestyle=":")
+    by_level.set(xlabel="noise on the features, standard deviations", ylabel="share of samples", ylim=(0, 1))
+    by_level.set(title="nearer to the mirror image")
+    known_level = float(found["levels"][found["level"][0]])
+    by_kind.set(title=f"what is mirrored, at {known_level:g}", xticks=range(len(parts)), xticklabels=kinds[: len(parts)])
+    by_level.legend(loc="upper left", fontsize=8)
+    return figure, "; ".join(said)
+
+
+def _sheet(original: NDArray[np.uint8], drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(n, s, s, 3) and (n, m, s, s, 3) to one image: sources, a gap, their samples."""
+    n, m, s = drawn.shape[:3]
+    sheet = np.full((n * (s + 1) - 1, (m + 1) * (s + 1) + 2, 3), 255, np.uint8)
+    for i in range(n):
+        top = i * (s + 1)
+        sheet[top : top + s, :s] = original[i]
+        for j in range(m):
+            left = (j + 1) * (s + 1) + 3
+            sheet[top : top + s, left : left + s] = drawn[i, j]
+    return sheet
+
+
+def _arrays(place: Place, model: str) -> store.Arrays:
+    return store.read_arrays(place.path("samples", TOKEN, model), SAMPLES)
+
+
+def _shown(place: Place) -> list[str]:
+    """The first run of each model that is sampled from. Raises MissingArtifact where there is none."""
+    sampled = place.settings.sampled if TOKEN in place.settings.generated else ()
+    shown = [model for model in sampled if place.params.model(start_of(model)).replicate_of is None]
+    if not shown:
+        raise nothing_to_draw(place, "samples", "images are drawn from the features of no model", "generated and sampled")
+    return shown
