@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.artifacts.errors import HarnessError
+from harness.artifacts.tables import END_TO_END
 from harness.evidence.claim import Inputs
 from harness.evidence.decide import Decision
 from harness.evidence.measure import Measure
@@ -191,6 +192,15 @@ def detection(readings: Readings, source: str) -> Detection:
     if source == "published":
         return PrintedDetection(readings.published("detect", "box and mask AP of Mask R-CNN on frozen features of each model"))
     return MeasuredDetection(readings.detection, readings.family("random"))
+
+
+@pytest.fixture
+def detection_end_to_end(readings: Readings, source: str) -> Detection:
+    """Average precision with the backbone trained end to end, in a profile or as the paper prints it."""
+    if source == "published":
+        what = "box and mask AP of Mask R-CNN with each model fine-tuned end to end"
+        return PrintedDetection(readings.published("detect", what), end_to_end=True)
+    return MeasuredDetection(readings.detection, readings.family("random"), END_TO_END)
 
 
 @pytest.fixture

@@ -12,6 +12,9 @@ from harness.params.params import Params
 from harness.params.profile import Profile
 from harness.params.wording import pick
 
+# Lists of models that need a network.
+_OF_NETWORKS = ("sweep_models", "finetuned", "detected", "detected_deeper", "detected_end_to_end", "segmented", "sampled")
+
 
 def refuse_other_names(params: Params, name: str, profile: Profile) -> None:
     """A profile is called by its name, and what it names are models of its own, each once."""
@@ -24,6 +27,8 @@ def refuse_other_names(params: Params, name: str, profile: Profile) -> None:
         ("sweep_models", profile.models),
         ("finetuned", profile.models),
         ("detected", profile.models),
+        ("detected_deeper", profile.models),
+        ("detected_end_to_end", profile.models),
         ("segmented", profile.models),
         ("sampled", [*profile.models, *(name + FINETUNED for name in profile.finetuned)]),
     ):
@@ -37,8 +42,9 @@ def refuse_other_names(params: Params, name: str, profile: Profile) -> None:
     if profile.finetuned and profile.finetune is None:
         seen = f"none for {', '.join(profile.finetuned)}"
         raise InvalidInput("params.yaml", field=f"{where}.finetune", seen=seen, expected="a recipe to fine-tune by (Table A5)")
-    if profile.detected and profile.detection is None:
-        seen = f"none for {', '.join(profile.detected)}"
+    detected = [*profile.detected, *profile.detected_deeper, *profile.detected_end_to_end]
+    if detected and profile.detection is None:
+        seen = f"none for {', '.join(detected)}"
         raise InvalidInput("params.yaml", field=f"{where}.detection", seen=seen, expected="parameters of a detector (Table 2)")
     if profile.segmented and (profile.segmentation is None or profile.detection is None):
         seen, expected = (
@@ -79,11 +85,7 @@ def refuse_embeddings(params: Params) -> None:
     for name, model in params.models.items():
         for at, weights in model.weights.items():
             profile = params.profiles[at]
-            stands = [
-                field
-                for field in ("sweep_models", "finetuned", "detected", "segmented", "sampled")
-                if name in getattr(profile, field)
-            ]
+            stands = [field for field in _OF_NETWORKS if name in getattr(profile, field)]
             field, seen, expected = f"models.{name}.architecture", str(model.architecture), ""
             if not isinstance(weights, Embeddings):
                 expected = f"the name of a network, for weights.{at}" if model.architecture is None else ""

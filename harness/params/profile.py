@@ -91,8 +91,17 @@ class SweepParams(Strict):
     seed: int = Field(ge=0)
 
 
+class EndToEndParams(Strict):
+    """How a backbone is trained with its detector (Table A7). rate: of its last layer; layer_decay: of each over the next's."""
+
+    rate: Positive
+    layer_decay: Unit
+    drop_path: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+
+
 class DetectionParams(Strict):
-    """A Mask R-CNN on the frozen patch tokens of each model (Tables 2 and A6, Fig. 8).
+    """A Mask R-CNN on the patch tokens of each model, which are frozen (Tables 2 and A6, Fig. 8) or trained too (Table A7).
 
     world: of the scenes that it learns and is judged on; they have several objects on a larger canvas. train, validation: how
     many of them. levels: strides of the pyramid over the patch's side. anchors: sides in pixels, one a level. channels: of the
@@ -113,6 +122,7 @@ class DetectionParams(Strict):
     rate: Positive
     weight_decay: Annotated[float, Field(ge=0)]
     warmup_steps: Annotated[int, Field(ge=0)]
+    end_to_end: EndToEndParams | None = None
     seed: int = Field(default=0, ge=0)
 
 
@@ -177,7 +187,8 @@ class Profile(Strict):
     name: the profile's own. models: those that are measured, which are those with weights here. references: what each of
     them is compared with. sweep_models: the two of Fig. A1. anchors: by model, 20-NN accuracy in percent of its final CLS
     token as others published it for the same weights and images. finetuned: those that are fine-tuned as well, by `finetune`,
-    and measured again: mae and then mae_ft. detected: those on whose frozen features a detector is trained, by `detection`.
+    and measured again: mae and then mae_ft. detected: those on whose frozen features a detector is trained, by `detection`;
+    detected_deeper, on those of further blocks; detected_end_to_end, with the backbone.
     segmented: those from whose patch tokens masks are read out, by `segmentation`. generated: the tokens from which
     images are drawn, by `generation` and `sampling`; sampled: the models that they are of, fine-tuned ones too.
     """
@@ -197,6 +208,8 @@ class Profile(Strict):
     finetuned: tuple[Key, ...] = ()
     finetune: FinetuneRecipe | None = None
     detected: tuple[Key, ...] = ()
+    detected_deeper: tuple[Key, ...] = ()
+    detected_end_to_end: tuple[Key, ...] = ()
     detection: DetectionParams | None = None
     segmented: tuple[Key, ...] = ()
     segmentation: SegmentationParams | None = None

@@ -54,7 +54,7 @@ class DetectionAccuracy:
 
 
 class Detection(Protocol):
-    """AP of models on frozen features, in points."""
+    """AP of models, in points: on frozen features, or trained end to end."""
 
     def difference(self, task: str, statistic: str, one: str, other: str) -> Estimate:
         """AP of one model minus that of another."""
@@ -68,17 +68,25 @@ class Detection(Protocol):
         """Why nothing may be said of these models: that none of them is better than an untrained network. Empty otherwise."""
         ...
 
+    def withheld(self, task: str, statistic: str, models: Sequence[str]) -> str:
+        """Why the number of one of these models may not be used. Empty otherwise."""
+        ...
+
 
 @dataclass(frozen=True)
 class MeasuredDetection:
-    """AP of a profile. of: a model's name and layers to the accuracy of its detector. untrained: networks without training."""
+    """AP of a profile. of: a model's name and layers to the accuracy of its detector. untrained: networks without training.
+
+    layers: what the detectors read that are compared, the final block or the final block of a backbone that is trained too.
+    """
 
     of: Callable[[str, str], DetectionAccuracy]
     untrained: Sequence[str]
+    layers: str = "final"
 
     def difference(self, task: str, statistic: str, one: str, other: str) -> Estimate:
         """As Detection has it, paired over the images."""
-        return self.of(one, "final").points(task, statistic) - self.of(other, "final").points(task, statistic)
+        return self.of(one, self.layers).points(task, statistic) - self.of(other, self.layers).points(task, statistic)
 
     def gain(self, task: str, model: str, layers: str) -> Estimate:
         """As Detection has it, paired over the images."""
@@ -86,12 +94,16 @@ class MeasuredDetection:
 
     def uninformative(self, task: str, statistic: str, models: Sequence[str]) -> str:
         """As Detection has it, by the interval over images, against the best untrained network."""
-        best = max(self.untrained, key=lambda model: self.of(model, "final").points(task, statistic).value)
+        best = max(self.untrained, key=lambda model: self.of(model, self.layers).points(task, statistic).value)
         gains = {model: self.difference(task, statistic, model, best) for model in models}
         if any(gain.interval()[0] > 0 for gain in gains.values()):
             return ""
         words = ", ".join(f"{model} {gain.value:+.1f}" for model, gain in gains.items())
         return f"{task} {statistic} over the untrained {best}: {words}; needed: one of them above it"
+
+    def withheld(self, task: str, statistic: str, models: Sequence[str]) -> str:
+        """What is measured may be used."""
+        return ""
 
 
 # What the paper calls a model of params.yaml.
@@ -101,15 +113,14 @@ _STATISTICS = {"ap": "ap", "small": "ap_small", "large": "ap_large"}
 
 @dataclass(frozen=True)
 class PrintedDetection:
-    """AP as Table 2 prints it; with DINO as released, Table A6."""
+    """AP as Table 2 prints it, with DINO as released, Table A6; end to end, Table A7."""
 
     numbers: Published
+    end_to_end: bool = False
 
     def difference(self, task: str, statistic: str, one: str, other: str) -> Estimate:
         """As Detection has it. Raises InvalidInput for a number that is not printed."""
-        table = "table_a6" if "dino" in (one, other) else "table2"
-        keys = [f"{table}.{task}_{_STATISTICS[statistic]}.{_PRINTED.get(model, model)}" for model in (one, other)]
-        return self.numbers.difference(*keys)
+        return self.numbers.difference(*self._keys(task, statistic, [one, other]))
 
     def gain(self, task: str, model: str, layers: str) -> Estimate:
         """Raises InvalidInput: Fig. 8 is a plot."""
@@ -118,3 +129,15 @@ class PrintedDetection:
     def uninformative(self, task: str, statistic: str, models: Sequence[str]) -> str:
         """The paper prints no untrained network, and ImageNet's features are informative."""
         return ""
+
+    def withheld(self, task: str, statistic: str, models: Sequence[str]) -> str:
+        """As Detection has it: misprints are quarantined."""
+        for key in self._keys(task, statistic, models):
+            number = self.numbers.number(key)
+            if number.quarantined:
+                return f"{number.where}, {key.rpartition('.')[2]}: {number.value} is quarantined, {number.quarantined}"
+        return ""
+
+    def _keys(self, task: str, statistic: str, models: Sequence[str]) -> list[str]:
+        table = "table_a7" if self.end_to_end else "table_a6" if "dino" in models else "table2"
+        return [f"{table}.{task}_{_STATISTICS[statistic]}.{_PRINTED.get(model, model)}" for model in models]

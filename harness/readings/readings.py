@@ -14,6 +14,7 @@ from harness.artifacts.tables import (
     AGREE,
     CKA,
     DETECT,
+    END_TO_END,
     FINAL,
     KNN,
     PROBE,
@@ -149,14 +150,15 @@ class Readings:
         return Segmentation.from_arrays(read_arrays(self._files.of_model("segment", SEGMENT, model)[0], SEGMENT.kind))
 
     def detection(self, model: str, layers: str = "final") -> DetectionAccuracy:
-        """The average precision of a detector on a model's frozen features.
+        """The average precision of a detector on a model's features: frozen ones, or trained with it (end-to-end).
 
         Raises MissingArtifact where the profile trains none.
         """
         known, source = self.inputs.model_of(model), self.inputs.source
         self._files.check(known)
-        if known not in self.params.of(source).detected:
-            what = f"profiles.{source}.detected has no {known}"
+        field = {"final": "detected", END_TO_END: "detected_end_to_end"}.get(layers, "detected_deeper")
+        if known not in getattr(self.params.of(source), field):
+            what = f"profiles.{source}.{field} has no {known}"
             step = "add it and run dvc repro, or decide on the printed numbers with --source published"
             raise MissingArtifact(f"artifacts/{source}/detect/{layers}/{known}.safetensors", what, next_step=step)
         return DetectionAccuracy.from_arrays(self._files.arrays(f"detect/{layers}/{known}.safetensors", DETECT))

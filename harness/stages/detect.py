@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.provenance import digest
-from harness.artifacts.tables import BANDS, DETECT, STATISTICS, TASKS
+from harness.artifacts.tables import BANDS, DETECT, END_TO_END, STATISTICS, TASKS
 from harness.data import coco, scenes, sprites
 from harness.data.coco import Annotations
 from harness.data.images import hashes
 from harness.evidence.resampling import DRAWS, FloatArray, resample_weights
 from harness.maths.average_precision import IOUS, Matches, average_precision
-from harness.models.build import normaliser
+from harness.models import checkpoint
+from harness.models.build import build, normaliser
 from harness.models.detections import matches
 from harness.models.tokens import LAYERS, patch_side, patch_tokens
 from harness.params.images import ScenesData
 from harness.params.profile import DetectionParams
 from harness.params.wording import nearest
-from harness.stages.networks import load_network
 from harness.stages.place import Place
-from harness.training.detector import Detector, detect, train
+from harness.training.detector import Backbone, Detector, detect, train
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "faster-coco-eval")
 # COCO's bands of area are fixed in pixels; scenes are divided at the terciles of their own objects' areas.
@@ -36,29 +36,40 @@ def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
     """Make detect/<layers>/<model>: AP of boxes and masks on all validation scenes, in each bootstrap draw of them, and without
     each; and the matches that they are made of.
 
-    layers: which blocks the detector reads. Raises InvalidInput for a profile without detection, other layers, and a network
-    without patch tokens.
+    layers: which blocks of the frozen network the detector reads, or end-to-end: the last one of a network that is trained with
+    it. Raises InvalidInput for a profile without detection, other layers, and a network without patch tokens.
     """
     settings, data = place.settings.detection, place.settings.data
     if settings is None or not isinstance(data, ScenesData):
         seen, expected = "none", "parameters of a detector on composed scenes"
         raise InvalidInput("params.yaml", field=f"profiles.{place.profile}.detection", seen=seen, expected=expected)
-    if layers not in LAYERS:
-        raise InvalidInput("command line", field="--layers", seen=layers, expected=nearest(layers, LAYERS))
+    if layers not in (*LAYERS, END_TO_END):
+        raise InvalidInput("command line", field="--layers", seen=layers, expected=nearest(layers, [*LAYERS, END_TO_END]))
+    trained = settings.end_to_end if layers == END_TO_END else None
+    if layers == END_TO_END and trained is None:
+        field, expected = f"profiles.{place.profile}.detection.end_to_end", "how the backbone is trained"
+        raise InvalidInput("params.yaml", field=field, seen="none", expected=expected)
     architecture = place.params.architecture(model, place.profile)
-    network, weights = load_network(place, model)
-    normalise = normaliser(data.mean, data.std)
+    options = architecture.options | ({} if trained is None else {"drop_path_rate": trained.drop_path})
+    network = build(architecture.name, **options)
+    weights = checkpoint.load(place.path("checkpoints", model), network, place.precision(model))
+    normalise = normaliser(data.mean, data.std).to(device)
     (train_pixels, train_objects), (pixels, objects) = (
         _scenes(data, settings, split, count)
         for split, count in (("train", settings.train), ("validation", settings.validation))
     )
-    tokens, validation = (
-        patch_tokens(network, normalise, part, layers, batch=FORWARD, device=device) for part in (train_pixels, pixels)
-    )
     classes = len(train_objects.categories)
     torch.manual_seed(settings.seed)
-    detector = Detector(tokens.shape[1], patch_side(network), settings.world.size, classes, settings)
-    loss = train(tokens, train_objects.instances, detector, settings.seed, device=device)
+    read = "final" if trained else layers
+    width, side = network.embed_dim * len(LAYERS[read]), patch_side(network)
+    detector = Detector(width, side, settings.world.size, classes, settings)
+    if trained is None:
+        tokens = patch_tokens(network, normalise, train_pixels, read, batch=FORWARD, device=device)
+        loss = train(tokens, train_objects.instances, detector, settings.seed, device=device)
+    else:
+        backbone, images = Backbone(network, normalise, trained), torch.from_numpy(train_pixels)
+        loss = train(images, train_objects.instances, detector, settings.seed, backbone=backbone, device=device)
+    validation = patch_tokens(network, normalise, pixels, read, batch=FORWARD, device=device)
     found = detect(detector, validation, device=device)
     bands = bands_of(objects)
     made = {task: matches(objects.instances, found, classes, bands, task) for task in TASKS}

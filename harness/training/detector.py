@@ -1,6 +1,7 @@
-"""A Mask R-CNN on frozen features: ViTDet's simple feature pyramid (Li et al., 2022) under torchvision's heads.
+"""A Mask R-CNN on a vision transformer: ViTDet's simple feature pyramid (Li et al., 2022) under torchvision's heads.
 
-The features of all images are computed once by the frozen backbone; what is trained is the pyramid and the heads.
+With a frozen backbone the features of all images are computed once, and the pyramid and the heads are trained. End to end, the
+backbone is trained with them.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from timm.layers import LayerNorm2d
+from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 from torchvision.models.detection import roi_heads
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -26,7 +29,8 @@ from torchvision.ops import MultiScaleRoIAlign
 from harness.artifacts.errors import InvalidInput
 from harness.data import draws
 from harness.data.coco import Instances, encode
-from harness.params.profile import DetectionParams
+from harness.models.tokens import depth_of
+from harness.params.profile import DetectionParams, EndToEndParams
 from harness.training.schedules import warmup_cosine
 
 Target = dict[str, Tensor]
@@ -115,10 +119,45 @@ class Detector(nn.Module):
         return found, total
 
 
-def train(features: Tensor, objects: Sequence[Instances], detector: Detector, seed: int, *, device: str = "cpu") -> list[float]:
-    """Train a detector in place on cached features (n, width, h, w), in any precision, and the objects of each image.
+class Backbone(nn.Module):
+    """A vision transformer that is trained with its detector: images (b, s, s, 3) uint8 to patch tokens (b, width, h, w)."""
 
-    Returns the mean loss of each epoch.
+    def __init__(self, network: nn.Module, normalise: nn.Module, params: EndToEndParams) -> None:
+        """normalise: what turns pixels in [0, 1] into the network's input."""
+        super().__init__()
+        # A patch embedding may have been frozen in pre-training.
+        self.network, self.normalise, self.params = network.requires_grad_(True), normalise, params
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The tokens of the last block after the final norm."""
+        images = self.normalise(pixels.permute(0, 3, 1, 2).float() / 255)
+        last = depth_of(self.network) - 1
+        (tokens,) = self.network.forward_intermediates(
+            images, indices=[last], norm=True, output_fmt="NCHW", intermediates_only=True
+        )
+        found: Tensor = tokens
+        return found
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameters by layer, each with the share of the rate that it has; without what the tokens do not depend on."""
+        layers = param_groups_layer_decay(self.network, self.params.weight_decay, layer_decay=self.params.layer_decay)
+        names = ("params", "weight_decay")
+        return [{name: layer[name] for name in names} | {"scale": self.params.rate * layer["lr_scale"]} for layer in layers]
+
+
+def train(
+    inputs: Tensor,
+    objects: Sequence[Instances],
+    detector: Detector,
+    seed: int,
+    *,
+    backbone: Backbone | None = None,
+    device: str = "cpu",
+) -> list[float]:
+    """Train a detector in place on the objects of each image. Returns the mean loss of each epoch.
+
+    inputs: cached features (n, width, h, w), in any precision; with a backbone, which is trained too, images (n, s, s, 3) of
+    uint8.
 
     Images without an object take no part. Raises InvalidInput when the loss stops being finite.
     """
@@ -128,7 +167,16 @@ def train(features: Tensor, objects: Sequence[Instances], detector: Detector, se
     targets = {int(i): _target(objects[i], device) for i in kept}
     decayed = [p for p in detector.parameters() if p.ndim > 1]
     plain = [p for p in detector.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": params.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": params.weight_decay, "scale": 1.0},
+        {"params": plain, "weight_decay": 0.0, "scale": 1.0},
+    ]
+    if backbone is not None:
+        backbone.to(device).train()
+        # A backbone's rates are its own, on the detector's schedule.
+        own = [group | {"scale": group["scale"] / params.rate} for group in backbone.groups()]
+        groups += own
+    trained = [p for group in groups for p in group["params"]]
     optimiser = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.999))
     torch.manual_seed(seed)
     per_epoch = len(kept) // params.batch
@@ -141,12 +189,14 @@ def train(features: Tensor, objects: Sequence[Instances], detector: Detector, se
         for step in range(per_epoch):
             rate = warmup_cosine(epoch * per_epoch + step, params.warmup_steps, per_epoch * params.epochs, params.rate)
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["scale"]
             chosen = order[step * params.batch : (step + 1) * params.batch]
-            _, loss = detector(features[chosen].to(device).float(), [targets[int(i)] for i in chosen])
+            given = inputs[chosen].to(device)
+            features = given.float() if backbone is None else backbone(given)
+            _, loss = detector(features, [targets[int(i)] for i in chosen])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(detector.parameters(), 1.0)
+            nn.utils.clip_grad_norm_(trained, 1.0)
             optimiser.step()
             mean += loss.item() / per_epoch
         if not np.isfinite(mean):

@@ -14,7 +14,7 @@ import pytest
 import worlds
 from worlds import JE, REC, World, judge, pair
 
-from harness.artifacts.tables import TYPES
+from harness.artifacts.tables import END_TO_END, TYPES
 from harness.evidence.decide import State
 from harness.params.models import FINETUNED, start_of
 from harness.readings.agreement import Agreement, MeasuredAnswers
@@ -49,13 +49,15 @@ def renamed(names: dict[str, str]) -> World:
     drawn = Generated(lambda model: world.generated.of(model if model == judge else named(model)), judge)
     told = replace(told, generated=drawn)
     told = replace(told, detection=detected(lambda model, layers: worlds.detection(named(model), layers)))
+    trained = detected(lambda model, layers: worlds.detection(named(model), layers), END_TO_END)
+    told = replace(told, detection_end_to_end=trained)
     return with_agreements(told, lambda a, b: worlds.agreement(named(a), named(b)))
 
 
-def detected(of: Callable[[str, str], DetectionAccuracy]) -> MeasuredDetection:
+def detected(of: Callable[[str, str], DetectionAccuracy], layers: str = "final") -> MeasuredDetection:
     """Detectors of these accuracies, beside untrained networks as they are planted."""
     raw = worlds.UNTRAINED
-    return MeasuredDetection(lambda model, layers: (worlds.detection if model in raw else of)(model, layers), raw)
+    return MeasuredDetection(lambda model, layers: (worlds.detection if model in raw else of)(model, layers), raw, layers)
 
 
 def areas_swapped(model: str, layers: str) -> DetectionAccuracy:
@@ -79,6 +81,11 @@ def copied(share: float) -> World:
     like = "moco_v3" if share == 0.5 else "mae"
     generated = Generated(of, worlds.SUPERVISED)
     return replace(World(), generated=generated, invariance=lambda model: worlds.invariance(like))
+
+
+def frozen_instead(model: str, layers: str) -> DetectionAccuracy:
+    """O: what frozen features give in the place of end-to-end training."""
+    return worlds.detection(model, "final")
 
 
 def one_layer(model: str, layers: str) -> DetectionAccuracy:
@@ -336,6 +343,14 @@ CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
         "swapped areas": lambda: replace(World(), detection=detected(areas_swapped)),
     },
     "det-inter": {"final twice": lambda: replace(World(), detection=detected(one_layer))},
+    "detft-best": {"S": lambda: renamed(MAE_AND_MOCO), "Q": lambda: renamed({"mae": "dino"})},
+    "detft-large": {
+        "S": lambda: renamed(MAE_AND_MOCO),
+        "frozen rows": lambda: replace(
+            World(), detection_end_to_end=MeasuredDetection(frozen_instead, worlds.UNTRAINED, END_TO_END)
+        ),
+    },
+    "detft-small": {"S": lambda: renamed(MAE_AND_MOCO), "Q": lambda: renamed({"mae": "moco_v3"})},
     "opposite": {"S": lambda: renamed(MAE_AND_MOCO), "Q": lambda: renamed({"mae": "moco_v3"})},
     "rcdm-je": {
         "Q": lambda: renamed({"moco_v3": "mae"}),
@@ -388,6 +403,7 @@ ACCURACY = (
     "msn-f1",
     "msn-tau",
     "det-",
+    "detft-",
     "opposite",
     "rcdm-",
 )

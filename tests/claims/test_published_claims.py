@@ -15,27 +15,21 @@ from typing import Any
 
 import pytest
 
-from harness.artifacts.errors import InvalidInput, MissingArtifact
-from harness.evidence.claim import Inputs
 from harness.evidence.decide import Decision, State, all_of
-from harness.params.load import load_params
 from harness.readings.agreement import PrintedAnswers
 from harness.readings.detection import PrintedDetection
 from harness.readings.probes import PrintedProbes
 from harness.readings.published import Number, Published, load
-from harness.readings.readings import Readings
 
 PROJECT = Path(__file__).parents[2]
 CLAIMS = PROJECT / "claims"
 MODULES = ("test_table1_probes", "test_table2_detection", "test_table_a7_end_to_end_detection", "test_appendix_d_agreement")
-# What no stage measures yet.
-FIXTURES = {MODULES[2]: "fine_tuned"}
 # How claims that profiles decide too are shown the paper's numbers.
 PRINTED: dict[str, Callable[[Published], Any]] = {
     "probes": PrintedProbes,
     "answers": PrintedAnswers,
     "detection": PrintedDetection,
-    "fine_tuned": lambda numbers: numbers,
+    "detection_end_to_end": lambda numbers: PrintedDetection(numbers, end_to_end=True),
 }
 
 PAPER = load(CLAIMS / "published.toml")
@@ -211,23 +205,3 @@ def given(fixture: Any) -> Callable[..., Any]:
     """The function that a fixture decorates."""
     function: Callable[..., Any] = fixture._get_wrapped_function()
     return function
-
-
-@pytest.mark.parametrize(("module", "name"), FIXTURES.items())
-def test_a_profile_has_not_measured_what_the_paper_prints(module: str, name: str) -> None:
-    params = load_params(PROJECT / "params.yaml")
-    fixture = given(getattr(importlib.import_module(module), name))
-
-    def ask(source: str) -> tuple[Published, Inputs]:
-        inputs = Inputs(source)
-        return fixture(Readings(params, inputs, PROJECT).published), inputs
-
-    with pytest.raises(MissingArtifact, match="the profile has not measured") as error:
-        ask("embedded")
-    assert error.value.path.startswith("artifacts/embedded/")
-    assert "stage" in error.value.next_step
-    with pytest.raises(InvalidInput, match="embedded"):
-        ask("embeded")
-    paper, inputs = ask("published")
-    assert paper == PAPER
-    assert inputs.artifacts == {"claims/published.toml": PAPER.sha256}

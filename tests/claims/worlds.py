@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.artifacts.tables import TYPES
+from harness.artifacts.tables import END_TO_END, TYPES
 from harness.evidence.claim import Inputs
 from harness.evidence.decide import Decision, all_of
 from harness.evidence.instrument import Instrument
@@ -241,6 +241,11 @@ def detection(model: str, layers: str) -> DetectionAccuracy:
     method = METHOD.get(start_of(model))
     by_method = {"mae": (30, 20, 35), "moco_v3": (27, 16, 38), "dino": (33, 22, 40), "dino_nomc": (28, 17, 38)}
     overall, small, large = by_method.get(method or "", (12, 8, 14))
+    if layers == END_TO_END:
+        # MAE leads on all sizes (Table A7).
+        overall, small, large = {"mae": (51, 35, 66), "moco_v3": (48, 32, 64), "dino": (47, 32, 62)}.get(
+            method or "", (40, 25, 55)
+        )
     level = np.array([overall, overall + 20, overall - 5, small, overall, large]) + (2 if layers == "final+9+10" else 0)
     rng = np.random.default_rng([13, MODELS.index(start_of(model))])
     ease = np.random.default_rng(14).normal(scale=20, size=IMAGES)
@@ -313,6 +318,7 @@ class World:
     answers: Answers = field(default_factory=lambda: MeasuredAnswers(agreement))
     sweep: Sweep = field(default_factory=sweep)
     detection: Detection = field(default_factory=lambda: MeasuredDetection(detection, UNTRAINED))
+    detection_end_to_end: Detection = field(default_factory=lambda: MeasuredDetection(detection, UNTRAINED, END_TO_END))
     finetune_path: Callable[[str], FinetunePath] = finetune_path
     invariance: Callable[[str], Invariance] = invariance
     generated: Generated = field(default_factory=lambda: Generated(samples, SUPERVISED))
@@ -354,9 +360,10 @@ def on_panel(claim: Callable[..., Any], world: World) -> tuple[Decision, Inputs]
         return play
 
     probes = world.probes
-    detected = world.detection
+    detected, trained = world.detection, world.detection_end_to_end
     assert isinstance(probes, MeasuredProbes)
     assert isinstance(detected, MeasuredDetection)
+    assert isinstance(trained, MeasuredDetection)
     playing = replace(
         world.remade(cast),
         knn=lambda model: world.knn(inputs.model_of(model)),
@@ -365,6 +372,9 @@ def on_panel(claim: Callable[..., Any], world: World) -> tuple[Decision, Inputs]
         generated=Generated(lambda model: world.generated.of(inputs.model_of(model)), world.generated.judge),
         probes=MeasuredProbes(lambda model: probes.of(inputs.model_of(model))),
         detection=MeasuredDetection(lambda model, layers: detected.of(inputs.model_of(model), layers), detected.untrained),
+        detection_end_to_end=replace(
+            trained, of=lambda model, layers: trained.of(inputs.model_of(model), layers), untrained=trained.untrained
+        ),
         agreements=cast(world.agreements),
         answers=MeasuredAnswers(cast(world.agreements)),
     )

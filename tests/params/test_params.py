@@ -599,6 +599,8 @@ def test_the_measured_profile_says_the_same_as_the_profile_of_its_name() -> None
         "sweep_models",
         "finetuned",
         "detected",
+        "detected_deeper",
+        "detected_end_to_end",
         "segmented",
         "generated",
         "sampled",

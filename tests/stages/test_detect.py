@@ -13,7 +13,7 @@ import yaml
 from harness.artifacts import store
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.tables import DETECT, STATISTICS, TASKS
+from harness.artifacts.tables import DETECT, END_TO_END, STATISTICS, TASKS
 from harness.evidence.resampling import DRAWS, SEED, bootstrap_counts
 from harness.maths.average_precision import IOUS, Matches, average_precision
 from harness.models.build import build, normaliser
@@ -103,3 +103,21 @@ def test_what_cannot_be_detected_is_refused(measured: tuple[Path, store.Arrays],
     raw["profiles"]["embedded"]["segmented"] = raw["profile"]["segmented"] = []
     with pytest.raises(InvalidInput, match=r"profiles\.embedded\.detection"):
         detect.run(Place(check_params(raw, "params.yaml"), "embedded"), "random", "final")
+
+
+def test_end_to_end_the_backbone_learns_too_and_its_checkpoint_stays_as_it_is(
+    measured: tuple[Path, store.Arrays], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = measured
+    monkeypatch.chdir(folder)
+    known = place()
+    before = known.path("checkpoints", "random").read_bytes()
+    detect.run(known, "random", "final")
+    detect.run(known, "random", END_TO_END)
+    assert known.path("checkpoints", "random").read_bytes() == before
+    frozen, trained = (store.read_arrays(known.path("detect", layers, "random"), DETECT) for layers in ("final", END_TO_END))
+    # The same detector starts on the same features.
+    assert trained["loss"][0] == pytest.approx(frozen["loss"][0], rel=0.05)
+    assert (trained["loss"] != frozen["loss"]).all()
+    with pytest.raises(InvalidInput, match=r"detection\.end_to_end"):
+        detect.run(place(end_to_end=None), "random", END_TO_END)

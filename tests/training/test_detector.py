@@ -11,10 +11,12 @@ from harness.artifacts.errors import InvalidInput
 from harness.data import coco, scenes, sprites
 from harness.data.coco import Annotations, Instances
 from harness.maths.average_precision import average_precision
+from harness.models.build import build, normaliser
 from harness.models.detections import matches
+from harness.models.tokens import patch_tokens
 from harness.params.load import load_params
-from harness.params.profile import DetectionParams
-from harness.training.detector import Detector, Pyramid, detect, train
+from harness.params.profile import DetectionParams, EndToEndParams
+from harness.training.detector import Backbone, Detector, Pyramid, detect, train
 
 BANDS = np.array([(0.0, 1e10)])
 
@@ -99,3 +101,47 @@ def test_an_image_without_detections_has_none() -> None:
     torch.manual_seed(0)
     (found,) = detect(Detector(10, 2, 32, 10, settings()).eval(), torch.zeros(1, 10, 16, 16))
     assert len(found) == len(found.rle) == len(found.box)
+
+
+TUNED = EndToEndParams(rate=2e-3, layer_decay=0.5, drop_path=0.0, weight_decay=0.05)
+
+
+def backbone() -> Backbone:
+    architecture = load_params(ROOT / "params.yaml").of("embedded").architectures["vit"]
+    network = build(architecture.name, seed=3, positions="sincos", **architecture.options)
+    return Backbone(network, normaliser((0.5,) * 3, (0.25,) * 3), TUNED)
+
+
+def test_a_backbone_gives_the_tokens_that_the_frozen_network_has() -> None:
+    known = backbone().eval()
+    pixels = scenes.compose(sprites.load("digits", "train", None), settings().world, "train", np.arange(3)).image
+    frozen = patch_tokens(known.network, known.normalise, pixels, "final", batch=2)
+    found = known(torch.from_numpy(pixels))
+    assert found.requires_grad
+    assert torch.allclose(found.float(), frozen.float(), atol=2e-3)
+
+
+def test_each_layer_of_a_backbone_has_a_share_of_the_next_ones_rate() -> None:
+    known = backbone()
+    groups = known.groups()
+    scale = {id(p): group["scale"] for group in groups for p in group["params"]}
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    blocks = [scale[id(block.attn.qkv.weight)] for block in known.network.blocks]
+    assert blocks == pytest.approx([TUNED.rate * 0.5 ** (11 - i) for i in range(12)])
+    assert scale[id(known.network.patch_embed.proj.weight)] == pytest.approx(TUNED.rate * 0.5**12)
+    assert decay[id(known.network.blocks[0].attn.qkv.weight)] == TUNED.weight_decay
+    assert decay[id(known.network.blocks[0].norm1.weight)] == 0
+    assert {id(p) for p in known.parameters()} == set(scale)
+
+
+def test_end_to_end_training_moves_late_layers_more_and_lowers_the_loss() -> None:
+    learnt = annotated("train", 32)
+    pixels = scenes.compose(sprites.load("digits", "train", None), settings().world, "train", np.arange(32)).image
+    known = backbone()
+    before = {name: p.detach().clone() for name, p in known.network.named_parameters()}
+    torch.manual_seed(0)
+    detector = Detector(64, 4, 32, 10, settings(epochs=4))
+    loss = train(torch.from_numpy(pixels), learnt.instances, detector, 0, backbone=known)
+    assert loss[-1] < loss[0]
+    moved = {name: (p - before[name]).abs().mean().item() for name, p in known.network.named_parameters()}
+    assert moved["blocks.11.attn.qkv.weight"] > 4 * moved["blocks.4.attn.qkv.weight"] > 0
