@@ -18,7 +18,7 @@ from harness.maths.average_precision import IOUS, Matches, average_precision
 from harness.models import checkpoint
 from harness.models.build import build, normaliser
 from harness.models.detections import matches
-from harness.models.tokens import LAYERS, patch_side, patch_tokens
+from harness.models.tokens import LAYERS, depth_of, patch_side, patch_tokens
 from harness.params.images import ScenesData
 from harness.params.profile import DetectionParams
 from harness.params.wording import nearest
@@ -53,6 +53,7 @@ def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
     options = architecture.options | ({} if trained is None else {"drop_path_rate": trained.drop_path})
     network = build(architecture.name, **options)
     weights = checkpoint.load(place.path("checkpoints", model), network, place.precision(model))
+    depth_of(network)  # Refuses a network without patch tokens before anything is composed.
     normalise = normaliser(data.mean, data.std).to(device)
     (train_pixels, train_objects), (pixels, objects) = (
         _scenes(data, settings, split, count)

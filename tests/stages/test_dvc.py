@@ -15,6 +15,8 @@ from dvc.utils.hydra import apply_overrides
 from harness.__main__ import STAGES
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput
+from harness.artifacts.tables import END_TO_END
+from harness.models.tokens import LAYERS
 from harness.params.load import load_params
 from harness.params.models import FINETUNED, start_of
 from harness.params.params import Params
@@ -38,8 +40,23 @@ def test_the_fingerprints_are_made_of_all_code_and_all_parameters() -> None:
     assert all(check.STAGES[name][0] == STAGES[name].module for name in check.STAGES)
 
 
+# The stage detect again, for other lists of models.
+DETECTORS = ("detect_deeper", "detect_end_to_end")
+
+
 def test_every_stage_of_the_command_line_is_in_dvc_yaml_and_the_other_way_round() -> None:
-    assert [name for name in DVC["stages"] if name == start_of(name)] == list(STAGES)
+    assert [name for name in DVC["stages"] if name == start_of(name) and name not in DETECTORS] == list(STAGES)
+
+
+def test_stages_of_other_detectors_are_that_of_frozen_final_blocks_but_for_layers_and_models() -> None:
+    first = DVC["stages"]["detect"]
+    assert first["matrix"]["l"] == ["final"]
+    named = [layers for name in DETECTORS for layers in DVC["stages"][name]["matrix"]["l"]]
+    assert {"final", *named} == {*LAYERS, END_TO_END}
+    for name in DETECTORS:
+        stage = DVC["stages"][name]
+        assert all(stage[key] == first[key] for key in ("cmd", "deps", "outs"))
+        assert stage["matrix"]["m"] == f"${{profile.{name.replace('detect', 'detected')}}}"
 
 
 def test_stages_of_fine_tuned_models_are_those_of_the_others_but_for_the_names() -> None:
