@@ -89,8 +89,8 @@ _FIGURES: tuple[tuple[Shown, Callable[..., tuple[Figure, str]]], ...] = (
         Shown(
             ("Fig. 7", "Fig. A7", "Fig. A8"),
             "Images drawn from nothing but the final CLS token",
-            "By one diffusion model for all. Left, sources; right, samples, which start from the same noise for every model. "
-            "What all samples of a source share is in the features.",
+            "By one diffusion model of scenes for all. Left, sources; right, samples, which start from the same noise for "
+            "every model. What all samples of a source share is in the features.",
             "Samples of JE models show the object as in the source and mirrored; those of MAE keep the orientation.",
         ),
         samples.pictures,

@@ -138,14 +138,15 @@ class SegmentationParams(Strict):
 
 
 class GenerationParams(Strict):
-    """A diffusion model of images that is conditioned on frozen features (Figs. 7, A7, A8), one for all models.
+    """A diffusion model of scenes that is conditioned on frozen features (Figs. 7, A7, A8), one for all models.
 
-    images: how many of the training split it learns from. channels: of the denoiser. ema: decay of the moving average of the
-    weights. largest_level: of the noise on standardised features, in their standard deviations.
+    images: how many of the training split it learns from. width, depth: of the denoiser's blocks. ema: decay of the weights'
+    moving average. largest_level: of the noise on standardised features, in their standard deviations.
     """
 
     images: Annotated[int, Field(ge=2)]
-    channels: Annotated[int, Field(ge=8, multiple_of=8)]
+    width: Count
+    depth: Count
     steps: Count
     batch: Count
     rate: Positive

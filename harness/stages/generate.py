@@ -1,16 +1,18 @@
-"""Generate: a diffusion model that is conditioned on nothing but the features of frozen models, one for all of them."""
+"""Generate: a diffusion model of scenes that is conditioned on nothing but features of frozen models, one for all of them."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from harness.artifacts.errors import InvalidInput
-from harness.data import images
+from harness.data import images, latents, sprites
 from harness.models import checkpoint
+from harness.params.images import ScenesData
 from harness.stages.finals import final_features
 from harness.stages.place import Place, resolved
 from harness.training.diffusion import Generator, train
@@ -23,23 +25,24 @@ def run(place: Place, token: str, *, scratch: Path = Path(".scratch"), until: in
 
     token: the one after the final norm, cls or gap, whose features are the condition. until: stop after so many steps and
     write nothing. Training goes on where it was killed: its state lies in scratch.
-    Raises InvalidInput for a profile without generation.
+    Raises InvalidInput for a profile without generation, and for one without scenes of one object.
     """
     settings, data, sampled = place.settings.generation, place.settings.data, sorted(place.settings.sampled)
-    if settings is None or not sampled:
-        field, expected = f"profiles.{place.profile}.generation", "parameters of a diffusion model, and sampled, its models"
+    if settings is None or not sampled or not isinstance(data, ScenesData):
+        field = f"profiles.{place.profile}.generation"
+        expected = "parameters of a diffusion model of scenes, and sampled, its models"
         raise InvalidInput("params.yaml", field=field, seen="none", expected=expected)
+    own = sprites.load(data.sprites, "train", Path(data.root) if data.root else None)
+    vectors = torch.from_numpy(latents.encode(own, data.world, "train", np.arange(settings.images)))
     source = images.load(data, "train", settings.images, place.settings.extract.seed)
-    batches = source.batches(place.settings.extract.batch)
-    pixels = torch.cat([torch.from_numpy(part).permute(0, 3, 1, 2) for part in batches])
     features, known = [], {}
     for model in tqdm(sampled, desc="features", unit="model", disable=not sys.stderr.isatty()):
         of_model, known[f"checkpoints/{model}"] = final_features(place, model, source, token, device=device)
         features.append(torch.from_numpy(of_model))
     torch.manual_seed(settings.seed)
-    generator = Generator(pixels.shape[-1], settings.channels, [part.shape[1] for part in features])
+    generator = Generator(vectors.shape[1], [part.shape[1] for part in features], settings)
     state = scratch / resolved([token, data, settings, known])[:16]
-    train(generator, pixels.contiguous(), features, settings, state, until=until, device=device)
+    train(generator, vectors, features, settings, state, until=until, device=device)
     if until is None:
         provenance = place.provenance(__name__, [token, data, settings], inputs=known, libraries=LIBRARIES)
         checkpoint.save(place.path("generator", token), generator, provenance)

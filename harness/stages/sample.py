@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,12 +18,12 @@ from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.provenance import digest
 from harness.artifacts.tables import SAMPLES, pack
-from harness.data import images, mirrors
+from harness.data import images, latents, mirrors, sprites
 from harness.data.images import Images, hashes
 from harness.maths.frechet import frechet
 from harness.maths.neighbours import classify
 from harness.models import checkpoint
-from harness.params.images import ReaderData, ScenesData
+from harness.params.images import ScenesData
 from harness.params.profile import SamplingParams
 from harness.params.wording import nearest
 from harness.stages.finals import final_features
@@ -30,6 +31,8 @@ from harness.stages.place import Place
 from harness.training.diffusion import Generator, held_out
 
 LIBRARIES = ("torch", "timm", "diffusers", "numpy")
+# Background and noise of a sample are drawn by its number, as those of no image that a model has seen.
+SPLIT = "samples"
 # Training images whose classes tell that of a sample, and sources whose samples are kept as pictures.
 JUDGED_BY, KEPT = 4096, 32
 
@@ -46,24 +49,28 @@ def run(place: Place, model: str, token: str, *, device: str = "cpu") -> None:
     other checkpoints; MissingArtifact without a generator.
     """
     settings, data, sampled = place.settings.sampling, place.settings.data, place.settings.sampled
-    if settings is None or model not in sampled:
+    if settings is None or model not in sampled or not isinstance(data, ScenesData):
         expected = nearest(model, sampled) if sampled else "no model: the profile samples none"
         raise InvalidInput("params.yaml", field=f"profiles.{place.profile}.sampled", seen=model, expected=expected)
     pool, seed = place.settings.extract.images, place.settings.extract.seed
     chosen, made = _sources(data, settings, pool, seed)
     validation = images.load(data, "validation", pool + settings.validation, seed)
     features, weights = final_features(place, model, validation, token, device=device)
+    own = sprites.load(data.sprites, "validation", Path(data.root) if data.root else None)
+    vectors = torch.from_numpy(latents.encode(own, data.world, "validation", np.arange(pool, len(validation)))).to(device)
     index = sorted(sampled).index(model)
-    generator, inputs = _generator(place, token, made.shape[2], weights, model)
+    generator, inputs = _generator(place, token, vectors.shape[1], weights, model)
     generator.to(device).eval()
     known = generator.features(torch.from_numpy(features).to(device), index)
 
     fixed = torch.Generator().manual_seed(settings.seed)
     given = known[chosen].repeat_interleave(settings.samples, 0)
-    noise = torch.randn(len(given), 3, *made.shape[2:4], generator=fixed).to(device)
+    noise = torch.randn(len(given), vectors.shape[1], generator=fixed).to(device)
     shaken = torch.randn(given.shape, generator=fixed).to(device)
-    levels = tqdm(settings.levels, desc=model, unit="level", disable=not sys.stderr.isatty())
-    drawn = [_pixels(generator.sample(given + level * shaken, index, level, noise, steps=settings.steps)) for level in levels]
+    side, every, drawn = own.alpha.shape[1], np.arange(len(given)), []
+    for level in tqdm(settings.levels, desc=model, unit="level", disable=not sys.stderr.isatty()):
+        found = generator.sample(given + level * shaken, index, level, noise, steps=settings.steps)
+        drawn.append(latents.decode(found.cpu().numpy(), side, data.world, SPLIT, every))
     by_source = [part.reshape(len(chosen), settings.samples, *part.shape[1:]) for part in drawn]
     judge, judged_by = _judge(place, settings, device)
     rest = validation.part(pool, len(validation))
@@ -76,7 +83,7 @@ def run(place: Place, model: str, token: str, *, device: str = "cpu") -> None:
         "source": chosen,
         "distance": np.stack([mirrors.distances(part, made) for part in by_source]),
         "source_class": (judge(made[0])[1] == validation.label[chosen]).astype(np.uint8),
-        "held_out": _held_out(generator, rest, known[pool:], index, settings.levels),
+        "held_out": _held_out(generator, vectors, known[pool:], index, settings.levels),
         "picture": by_source[at][:KEPT],
         "original": made[0][:KEPT],
     }
@@ -91,9 +98,7 @@ def run(place: Place, model: str, token: str, *, device: str = "cpu") -> None:
     store.write_arrays(place.path("samples", token, model), SAMPLES, arrays, provenance)
 
 
-def _sources(
-    data: ScenesData | ReaderData, settings: SamplingParams, pool: int, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+def _sources(data: ScenesData, settings: SamplingParams, pool: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Which of the first validation images are sampled from, (n,), and their candidates, (c, n, s, s, 3)."""
     made = mirrors.candidates(data, pool, seed)
     chosen = np.flatnonzero(mirrors.asymmetry(made) >= settings.asymmetry)[: settings.sources]
@@ -111,9 +116,9 @@ def _generator(place: Place, token: str, size: int, weights: str, model: str) ->
         raise MissingArtifact(path, "no generator was trained", next_step=step)
     # Its shape is not known before it is read: each model has a first layer of its own width.
     with safe_open(path, "np") as file:
-        count = sum(re.fullmatch(r"mean\d+", name) is not None for name in file.keys())  # noqa: SIM118
-        widths = [file.get_slice(f"mean{i}").get_shape()[0] for i in range(count)]
-    generator = Generator(size, settings.channels, widths)
+        count = sum(re.fullmatch(r"mean_\d+", name) is not None for name in file.keys())  # noqa: SIM118
+        widths = [file.get_slice(f"mean_{i}").get_shape()[0] for i in range(count)]
+    generator = Generator(size, widths, settings)
     arrays = checkpoint.load(path, generator)
     known = {name.removeprefix("checkpoints/"): sha256 for name, sha256 in arrays.provenance.inputs.items()}
     if sorted(known) != sampled:
@@ -161,12 +166,8 @@ def _worth(
     }
 
 
-def _held_out(generator: Generator, rest: Images, given: Tensor, index: int, levels: tuple[float, ...]) -> NDArray[np.float64]:
-    pixels = torch.from_numpy(rest.read(np.arange(len(rest)))).permute(0, 3, 1, 2).to(given.device)
+def _held_out(
+    generator: Generator, vectors: Tensor, given: Tensor, index: int, levels: tuple[float, ...]
+) -> NDArray[np.float64]:
     shaken = torch.randn(given.shape, generator=torch.Generator().manual_seed(0)).to(given.device)
-    return np.array([held_out(generator, pixels, given + level * shaken, index, level=level) for level in levels])
-
-
-def _pixels(made: Tensor) -> NDArray[np.uint8]:
-    """(n, 3, s, s) to (n, s, s, 3)."""
-    return np.ascontiguousarray(made.permute(0, 2, 3, 1).cpu().numpy())
+    return np.array([held_out(generator, vectors, given + level * shaken, index, level=level) for level in levels])

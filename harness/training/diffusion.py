@@ -1,8 +1,9 @@
-"""Conditional diffusion (RCDM, Bordes et al., 2022): images sampled from nothing but a frozen representation.
+"""Conditional diffusion (RCDM, Bordes et al., 2022): what can be drawn from nothing but a frozen representation.
 
-One denoiser serves the representations of several models. Features are standardised over the training images. Noise of a random
-level is added to them, and the denoiser is told the level, so that samples can be drawn at any level up to the largest.
-The schedule is the cosine one, and the denoiser predicts v (Salimans and Ho, 2022).
+One denoiser serves the representations of several models. It draws vectors, from which scenes are composed. Features are
+standardised over the training images. Noise of a random level is added to them, and the denoiser is told the level, so that
+samples can be drawn at any level up to the largest. The schedule is the cosine one, and the denoiser predicts v (Salimans and
+Ho, 2022).
 """
 
 from __future__ import annotations
@@ -28,52 +29,50 @@ from harness.training.schedules import warmup_cosine
 
 # Time steps of the schedule, and of training between two states that are kept.
 TIMES, KEPT_EVERY = 1000, 500
+# Of an entry of the vectors, in its own unit.
+LEAST_STD = 0.05
 SCHEDULE = {"num_train_timesteps": TIMES, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
 
 
 class Generator(nn.Module):
-    """A denoiser, a first layer for each model's features, and the statistics by which images and features are standardised."""
+    """A denoiser, a first layer for each model's features, and what vectors and features are standardised by."""
 
-    def __init__(self, size: int, channels: int, widths: Sequence[int]) -> None:
-        """size: of the images. channels: of the denoiser. widths: of the features of each model."""
+    def __init__(self, size: int, widths: Sequence[int], params: GenerationParams) -> None:
+        """size: of the vectors. widths: of the features of each model."""
         super().__init__()
-        self.denoiser, self.condition = Denoiser(size, channels), Condition(widths)
-        self.size = size
-        self.register_buffer("pixel_mean", torch.zeros(()))
-        self.register_buffer("pixel_std", torch.ones(()))
-        for i, width in enumerate(widths):
-            self.register_buffer(f"mean{i}", torch.zeros(width))
-            self.register_buffer(f"std{i}", torch.ones(width))
+        self.denoiser, self.condition = Denoiser(size, params.width, params.depth), Condition(widths)
+        for name, width in (("vector", size), *((str(i), width) for i, width in enumerate(widths))):
+            self.register_buffer(f"mean_{name}", torch.zeros(width))
+            self.register_buffer(f"std_{name}", torch.ones(width))
 
-    def standardise_by(self, images: Tensor, features: Sequence[Tensor]) -> None:
-        """Take the statistics of images (n, 3, s, s) uint8 and of each model's features (n, width).
+    def standardise_by(self, vectors: Tensor, features: Sequence[Tensor]) -> None:
+        """Take the statistics of vectors (n, d) and of each model's features (n, width).
 
         Raises InvalidInput for features that are not finite, or that are the same for all images.
         """
-        pixels = images.float()
-        self.pixel_mean.copy_(pixels.mean())
-        self.pixel_std.copy_(pixels.std())
+        # An entry that hardly varies is no more important than one that does.
+        self.get_buffer("mean_vector").copy_(vectors.mean(0))
+        self.get_buffer("std_vector").copy_(vectors.std(0).clamp(min=LEAST_STD))
         for i, known in enumerate(features):
             std = known.std(0)
-            if not torch.isfinite(known).all() or not (std > 0).all():
-                seen = "values that are not finite" if not torch.isfinite(known).all() else "a feature without variance"
-                raise InvalidInput(
-                    "generator", field=f"features of model {i}", seen=seen, expected="finite, and of some variance"
-                )
-            self.get_buffer(f"mean{i}").copy_(known.mean(0))
-            self.get_buffer(f"std{i}").copy_(std)
+            finite = torch.isfinite(known).all()
+            if not finite or not (std > 0).all():
+                field, seen = f"features of model {i}", "a feature without variance" if finite else "values that are not finite"
+                raise InvalidInput("generator", field=field, seen=seen, expected="finite, and of some variance")
+            self.get_buffer(f"mean_{i}").copy_(known.mean(0))
+            self.get_buffer(f"std_{i}").copy_(std)
 
-    def pixels(self, images: Tensor) -> Tensor:
-        """Images (n, 3, s, s) uint8 as the denoiser has them."""
-        return (images.float() - self.pixel_mean) / self.pixel_std
+    def vectors(self, vectors: Tensor) -> Tensor:
+        """Vectors (n, d), standardised."""
+        return (vectors - self.get_buffer("mean_vector")) / self.get_buffer("std_vector")
 
     def features(self, features: Tensor, model: int) -> Tensor:
         """A model's features (n, width), standardised. Raises InvalidInput for another width than the model's."""
-        mean = self.get_buffer(f"mean{model}")
+        mean = self.get_buffer(f"mean_{model}")
         if features.shape[1:] != mean.shape:
             seen, expected = f"{features.shape[1]} features", f"{len(mean)}, with which it was trained"
             raise InvalidInput("generator", field=f"features of model {model}", seen=seen, expected=expected)
-        return (features - mean) / self.get_buffer(f"std{model}")
+        return (features - mean) / self.get_buffer(f"std_{model}")
 
     def told(self, given: Sequence[Tensor], levels: Tensor) -> Tensor:
         """Conditions (n, width) of images of several models, model by model.
@@ -86,18 +85,18 @@ class Generator(nn.Module):
     def error(self, clean: Tensor, told: Tensor, time: Tensor, noise: Tensor) -> Tensor:
         """Squared error of v for each image, (n,).
 
-        clean: (n, 3, s, s), standardised. told: (n, width) conditions. time: (n,) in 0 to TIMES - 1. noise: like clean.
+        clean: (n, d), standardised. told: (n, width) conditions. time: (n,) in 0 to TIMES - 1. noise: like clean.
         """
         schedule = DDPMScheduler(**SCHEDULE)
         noisy, v = schedule.add_noise(clean, noise, time), schedule.get_velocity(clean, noise, time)
-        return F.mse_loss(self.denoiser(noisy, time / TIMES, told), v, reduction="none").mean((1, 2, 3))
+        return F.mse_loss(self.denoiser(noisy, time / TIMES, told), v, reduction="none").mean(1)
 
     @torch.inference_mode()
     def sample(self, given: Tensor, model: int, level: float, noise: Tensor, *, steps: int) -> Tensor:
-        """Images (n, 3, s, s) uint8 by DPM-Solver++, second order.
+        """Vectors (n, d) by DPM-Solver++, second order.
 
-        given: (n, width), a model's standardised features, to which noise of the level was added. noise: (n, 3, s, s), what the
-        samples start from.
+        given: (n, width), a model's standardised features, to which noise of the level was added. noise: (n, d), what
+        the samples start from.
         """
         schedule = DPMSolverMultistepScheduler(**SCHEDULE, timestep_spacing="trailing")
         schedule.set_timesteps(steps)
@@ -106,12 +105,12 @@ class Generator(nn.Module):
         for time in schedule.timesteps:
             v = self.denoiser(found, torch.full((len(found),), time.item() / TIMES, device=noise.device), told)
             found = schedule.step(v, time, found).prev_sample
-        return (found * self.pixel_std + self.pixel_mean).round().clamp(0, 255).to(torch.uint8)
+        return found * self.get_buffer("std_vector") + self.get_buffer("mean_vector")
 
 
 def train(
     generator: Generator,
-    images: Tensor,
+    vectors: Tensor,
     features: Sequence[Tensor],
     params: GenerationParams,
     scratch: Path,
@@ -121,14 +120,14 @@ def train(
 ) -> list[float]:
     """Train in place; the generator ends with the moving average of its weights. Returns the mean loss of each KEPT_EVERY.
 
-    images: (n, 3, s, s) uint8. features: of each model (n, width). Each batch has as many images for one model as for another.
+    vectors: (n, d). features: of each model (n, width). Each batch has as many images for one model as for another.
     scratch: folder of the resumable state: a run that was killed ends with the very weights of an uninterrupted one.
     until: stop after so many steps of the schedule. Raises InvalidInput when the loss stops being finite.
     """
     torch.manual_seed(params.seed)
-    generator.standardise_by(images, features)
+    generator.standardise_by(vectors, features)
     generator.to(device).train()
-    images = images.to(device)
+    wanted = generator.vectors(vectors.to(device))
     known = [generator.features(part.to(device), i) for i, part in enumerate(features)]
     optimiser = torch.optim.AdamW(generator.parameters(), lr=params.rate, weight_decay=0.01)
     average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(params.ema))
@@ -140,12 +139,12 @@ def train(
     for step in tqdm(range(done, last), initial=done, total=last, unit="step", disable=not sys.stderr.isatty()):
         for group in optimiser.param_groups:
             group["lr"] = warmup_cosine(step, params.warmup_steps, params.steps, params.rate)
-        chosen = torch.randint(len(images), (params.batch,)).to(device)
+        chosen = torch.randint(len(wanted), (params.batch,)).to(device)
         levels = params.largest_level * torch.rand(params.batch).to(device)
         given = [part[own] for part, own in zip(known, chosen.split(share), strict=True)]
         given = [one + level[:, None] * torch.randn_like(one) for one, level in zip(given, levels.split(share), strict=True)]
         time = torch.randint(TIMES, (params.batch,)).to(device)
-        clean = generator.pixels(images[chosen])
+        clean = wanted[chosen]
         loss = generator.error(clean, generator.told(given, levels), time, torch.randn_like(clean)).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -169,21 +168,21 @@ def train(
 
 
 @torch.inference_mode()
-def held_out(generator: Generator, images: Tensor, given: Tensor, model: int, *, level: float, batch: int = 512) -> float:
-    """The mean loss on images that the generator was not trained on, at fixed times and noise.
+def held_out(generator: Generator, vectors: Tensor, given: Tensor, model: int, *, level: float, batch: int = 512) -> float:
+    """The mean loss on vectors that the generator was not trained on, at fixed times and noise.
 
-    images: (n, 3, s, s) uint8. given: (n, width), a model's standardised features, to which noise of the level was added.
+    vectors: (n, d). given: (n, width), a model's standardised features, to which noise of the level was added.
     """
     generator.eval()
     fixed = torch.Generator().manual_seed(0)
-    clean = generator.pixels(images)
-    time = torch.randint(TIMES, (len(images),), generator=fixed).to(images.device)
-    noise = torch.randn(clean.shape, generator=fixed).to(images.device)
+    clean = generator.vectors(vectors)
+    time = torch.randint(TIMES, (len(vectors),), generator=fixed).to(vectors.device)
+    noise = torch.randn(clean.shape, generator=fixed).to(vectors.device)
     total = 0.0
-    for part in torch.arange(len(images)).split(batch):
-        told = generator.condition(given[part], torch.full((len(part),), level, device=images.device), model)
+    for part in torch.arange(len(vectors)).split(batch):
+        told = generator.condition(given[part], torch.full((len(part),), level, device=vectors.device), model)
         total += generator.error(clean[part], told, time[part], noise[part]).sum().item()
-    return total / len(images)
+    return total / len(vectors)
 
 
 def _save(

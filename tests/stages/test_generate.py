@@ -28,7 +28,7 @@ def place_of(**changes: object) -> Place:
     profile = known.of("embedded")
     assert profile.generation is not None
     assert profile.sampling is not None
-    few = {"images": 64, "channels": 8, "steps": 6, "batch": 8, "warmup_steps": 1}
+    few = {"images": 64, "width": 32, "depth": 1, "steps": 6, "batch": 8, "warmup_steps": 1}
     drawn = {"sources": SOURCES, "samples": EACH, "steps": 3, "judge": "random", "validation": 16, "levels": (0.0, 0.2)}
     own = {
         "generated": ("cls",),
