@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
@@ -12,6 +13,7 @@ from harness.artifacts import closure, files
 from harness.params.models import Embeddings, Released
 from harness.params.profile import Profile
 from harness.params.recipes import RandomRecipe
+from harness.stages import plan
 from harness.stages.place import Place
 
 # Each stage's module, and the parameters of the profile that it reads. That of a model's weights is `origin`.
@@ -40,7 +42,8 @@ def run(place: Place) -> None:
     """Make fingerprints/<stage>.json of every stage and fingerprints/weights/<model>.json of every model: the code that decides
     the result, file by file, and the resolved parameters.
 
-    A stage depends on its file alone, so that another wording of the code makes nothing stale, and another default does.
+    A stage depends on its file alone, so that another wording of the code makes nothing stale, and another default does. Where
+    the profile is the one that dvc measures, it is said what dvc repro runs then.
     """
     # Models of one objective have one code.
     fingerprint = cache(closure.fingerprint)
@@ -49,6 +52,8 @@ def run(place: Place) -> None:
     for model in place.settings.models:
         modules, read = origin(place, model)
         _write(place, f"weights/{model}", fingerprint(*modules), read)
+    if plan.PIPELINE.is_file() and place.profile == place.params.profile:
+        print(plan.told(place), file=sys.stderr)
 
 
 def origin(place: Place, model: str) -> tuple[list[str], list[object]]:
