@@ -18,7 +18,7 @@ LEAST, MOST = 0.3, 0.7
 KEPT = 0.1
 RATIO = "squared distance of the final CLS token to that of the mirror image, over that to another image"
 SHARE = "share of samples nearer to the mirror image of the source than to the source"
-FAITHFUL = "; UNCALIBRATED where samples from features of the supervised network do not have their source's class"
+FAITHFUL = "; UNCALIBRATED where samples from features of the supervised network are not of the class that it sees"
 
 Invariances = Callable[[str], Invariance]
 

@@ -30,9 +30,10 @@ SAMPLES = Schema(
         "source": Column("int64", ("source",), "validation image", 0),
         "candidates": TEXT,
         "distance": Column("float32", ("level", "source", "sample", "candidate"), "mean squared grey level", 0),
-        # As a supervised network tells it, of the samples and of the sources themselves.
-        "kept_class": Column("uint8", ("level", "source", "sample"), "the class is the source's", 0, 1),
-        "source_class": Column("uint8", ("source",), "the class is the source's", 0, 1),
+        # As a supervised network tells them of the samples and of the sources, and those that the sources have.
+        "sample_class": Column("int64", ("level", "source", "sample"), "class", 0),
+        "source_class": Column("int64", ("source",), "class", 0),
+        "label": Column("int64", ("source",), "class", 0),
         # Between features of the supervised network; the floor is that between halves of other validation images.
         "frechet": Column("float64", ("level",), "squared activation"),
         "frechet_floor": Column("float64", ("one",), "squared activation"),

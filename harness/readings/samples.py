@@ -15,7 +15,7 @@ from harness.artifacts.tables import unpack
 from harness.evidence.estimate import Estimate
 from harness.evidence.resampling import DRAWS, SEED, FloatArray
 
-# Share of the samples from a supervised network's features that must have their source's class.
+# Share of the samples from a supervised network's features that must have the class that it sees in their source.
 FAITHFUL = 0.9
 # Distances to two candidates that differ by less of their sum do not say which of the two a sample shows.
 UNDECIDED = 0.05
@@ -26,23 +26,26 @@ class Samples:
     """Samples of one model at one level of noise on its features. Samples of one source are no independent units.
 
     distance: (source, sample, candidate) mean squared difference of pixels. candidates: the source and its mirror images, as
-    `harness.data.mirrors` has them. kept_class: (source, sample) in {0, 1}. source_class: (source,) in {0, 1}, of the source
-    itself. sources: digest of the image list; estimates on equal sources are paired. draws: of the bootstrap.
+    `harness.data.mirrors` has them. sample_class: (source, sample), source_class: (source,), as a supervised network has
+    them. label: (source,), the class that the source has. sources: digest of the image list; estimates on equal sources are
+    paired. draws: of the bootstrap.
     Raises InvalidInput on another shape.
     """
 
     distance: FloatArray
     candidates: tuple[str, ...]
-    kept_class: FloatArray
-    source_class: FloatArray
+    sample_class: NDArray[np.int64]
+    source_class: NDArray[np.int64]
+    label: NDArray[np.int64]
     sources: str
     draws: int = DRAWS
 
     def __post_init__(self) -> None:
-        shape = self.kept_class.shape
-        if self.distance.shape != (*shape, len(self.candidates)) or self.source_class.shape != shape[:1]:
-            seen = f"{self.distance.shape}, {shape}, {self.source_class.shape}"
-            expected = "(sources, samples, candidates), (sources, samples), (sources,)"
+        shape = self.sample_class.shape
+        of_sources = (self.source_class.shape, self.label.shape)
+        if self.distance.shape != (*shape, len(self.candidates)) or of_sources != (shape[:1], shape[:1]):
+            seen = f"{self.distance.shape}, {shape}, {of_sources}"
+            expected = "(sources, samples, candidates), (sources, samples), (sources,) twice"
             raise InvalidInput("samples", field="distance and classes", seen=seen, expected=expected)
 
     @classmethod
@@ -54,9 +57,9 @@ class Samples:
                 "samples", field="level", seen=level, expected=f"one of {', '.join(f'{one:g}' for one in levels)}"
             )
         at = int(arrays["level"][0]) if level is None else levels.index(level)
-        distance, kept = (np.asarray(arrays[name][at], np.float64) for name in ("distance", "kept_class"))
-        own = np.asarray(arrays["source_class"], np.float64)
-        return cls(distance, tuple(unpack(arrays["candidates"])), kept, own, arrays.provenance.images)
+        distance, candidates = np.asarray(arrays["distance"][at], np.float64), tuple(unpack(arrays["candidates"]))
+        classes = arrays["sample_class"][at], arrays["source_class"], arrays["label"]
+        return cls(distance, candidates, *classes, arrays.provenance.images)
 
     def mirrored(self) -> Estimate:
         """Share of samples that are nearer to the mirror image of the source than to the source."""
@@ -76,12 +79,12 @@ class Samples:
         return self._mean(np.isin(self._nearest(), [self._index("mirror"), self._index("object")]))
 
     def class_kept(self) -> Estimate:
-        """Share of samples that have their source's class, as a supervised network tells it."""
-        return self._mean(self.kept_class)
+        """Share of samples that have their source's class, as the supervised network tells theirs."""
+        return self._mean(self.sample_class == self.label[:, None])
 
-    def class_of_sources(self) -> Estimate:
-        """Share of the sources whose class the supervised network finds."""
-        return self._mean(self.source_class[:, None])
+    def class_as_told(self) -> Estimate:
+        """Share of samples whose class is that of their source, as the supervised network tells both."""
+        return self._mean(self.sample_class == self.source_class[:, None])
 
     def _index(self, candidate: str) -> int:
         if candidate not in self.candidates:
@@ -115,10 +118,10 @@ class Generated:
         return self.of(model).mirrored()
 
     def unfaithful(self) -> str:
-        """Why nothing may be said: samples from features that tell the class do not have it. Empty otherwise."""
-        kept = self.of(self.judge).class_kept()
+        """Why nothing may be said: samples from the judge's own features are not of the class that it sees. Empty otherwise."""
+        kept = self.of(self.judge).class_as_told()
         low, high = kept.interval()
         if low >= FAITHFUL:
             return ""
-        seen = f"{kept.value:.3f} [{low:.3f}, {high:.3f}] of the samples from {self.judge} have their source's class"
+        seen = f"{kept.value:.3f} [{low:.3f}, {high:.3f}] of the samples from {self.judge} have the class that it sees"
         return f"{seen}; needed: {FAITHFUL:g}"

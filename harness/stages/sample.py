@@ -75,14 +75,15 @@ def run(place: Place, model: str, token: str, *, device: str = "cpu") -> None:
     judge, judged_by = _judge(place, settings, device)
     rest = validation.part(pool, len(validation))
     at = settings.levels.index(settings.level)
-    arrays = _worth(settings, judge, drawn, rest, validation.label[chosen])
+    arrays = _worth(judge, by_source, rest)
     arrays |= {
         "levels": np.array(settings.levels),
         "level": np.array([at]),
         "candidates": pack(mirrors.CANDIDATES[: len(made)]),
         "source": chosen,
         "distance": np.stack([mirrors.distances(part, made) for part in by_source]),
-        "source_class": (judge(made[0])[1] == validation.label[chosen]).astype(np.uint8),
+        "source_class": judge(made[0])[1],
+        "label": validation.label[chosen],
         "held_out": _held_out(generator, vectors, known[pool:], index, settings.levels),
         "picture": by_source[at][:KEPT],
         "original": made[0][:KEPT],
@@ -151,18 +152,14 @@ def _judge(place: Place, settings: SamplingParams, device: str) -> tuple[Judge, 
     return judge, sha256
 
 
-def _worth(
-    settings: SamplingParams, judge: Judge, drawn: list[NDArray[np.uint8]], rest: Images, label: NDArray[np.int64]
-) -> dict[str, NDArray[np.generic]]:
-    """By level, whether samples have their source's class, and how far they are from other images, as the judge has them."""
+def _worth(judge: Judge, drawn: list[NDArray[np.uint8]], rest: Images) -> dict[str, NDArray[np.generic]]:
+    """By level, the classes of samples (n, m, s, s, 3), and how far they are from other images, as the judge has them."""
     real, _ = judge(rest.read(np.arange(len(rest))))
-    found = [judge(part) for part in drawn]
-    kept = [(classes == np.repeat(label, settings.samples)).reshape(len(label), -1) for _, classes in found]
-    floor = frechet(real[::2], real[1::2])
+    found = [judge(part.reshape(-1, *part.shape[2:])) for part in drawn]
     return {
-        "kept_class": np.stack(kept).astype(np.uint8),
+        "sample_class": np.stack([classes.reshape(part.shape[:2]) for part, (_, classes) in zip(drawn, found, strict=True)]),
         "frechet": np.array([frechet(own, real) for own, _ in found]),
-        "frechet_floor": np.array([floor]),
+        "frechet_floor": np.array([frechet(real[::2], real[1::2])]),
     }
 
 

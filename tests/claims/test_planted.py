@@ -486,7 +486,7 @@ def test_similarity_that_is_all_in_the_pixels_is_not_support():
 @pytest.mark.parametrize("id", ["rcdm-je", "rcdm-mae", "rcdm-ft"])
 def test_a_generator_that_does_not_keep_the_class_decides_nothing(id):
     known = worlds.samples(worlds.SUPERVISED)
-    poor = replace(known, kept_class=np.zeros_like(known.kept_class))
+    poor = replace(known, sample_class=np.zeros_like(known.sample_class))
     generated = Generated(lambda model: poor if model == worlds.SUPERVISED else worlds.samples(model), worlds.SUPERVISED)
     decision = verdict(id, replace(World(), generated=generated))
     assert decision.state is State.UNCALIBRATED

@@ -140,9 +140,9 @@ def unmoved(model: str) -> Invariance:
 def drawn(model: str) -> Samples:
     rng = np.random.default_rng([23, *model.encode()])
     distance = rng.uniform(1, 2, (30, 7, 3))
-    # Samples from features of the supervised network have their source's class, others often not.
+    # Samples from features of the supervised network have the class that it sees in the source, others often not.
     kept = rng.uniform(size=(30, 7)) < (1.0 if model == worlds.SUPERVISED else 0.3)
-    return Samples(distance, ("mirror", "object", "source"), kept.astype(float), np.ones(30), "random")
+    return Samples(distance, ("mirror", "object", "source"), kept.astype(int), np.ones(30, int), np.zeros(30, int), "random")
 
 
 def mirrored(model: str) -> float:

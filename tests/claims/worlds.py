@@ -290,7 +290,8 @@ def samples(model: str) -> Samples:
     near, away = np.full((IMAGES, per_source), 100.0), np.full((IMAGES, per_source), 400.0)
     distance = np.stack([np.where(mirrored, away, near), np.where(mirrored, near, away)], 2)
     kept = np.arange(per_source) < (97 + rng.integers(-1, 2, size=IMAGES))[:, None]
-    return Samples(distance, ("source", "mirror"), kept.astype(float), np.ones(IMAGES), "planted")
+    own = np.ones(IMAGES, int)
+    return Samples(distance, ("source", "mirror"), kept.astype(int), own, own, "planted")
 
 
 @cache

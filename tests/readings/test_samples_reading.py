@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,9 @@ def samples_of(which: list[str], **changes: object) -> Samples:
     base = {
         "distance": distances(drawn, MADE).astype(np.float64),
         "candidates": CANDIDATES,
-        "kept_class": np.ones((N, M)),
-        "source_class": np.ones(N),
+        "sample_class": np.ones((N, M), int),
+        "source_class": np.ones(N, int),
+        "label": np.ones(N, int),
         "sources": "digest",
     }
     return Samples(**(base | changes))
@@ -61,18 +63,18 @@ def test_samples_between_an_image_and_its_mirror_image_are_undecided_and_counted
     base = samples_of(["source"])
     middle = base.distance.copy()
     middle[:, :2, :2] = [[100.0, 101.0], [101.0, 100.0]]
-    found = Samples(middle, CANDIDATES, base.kept_class, base.source_class, "digest")
+    found = replace(base, distance=middle)
     assert found.undecided().value == pytest.approx(0.5)
     assert found.mirrored().value == pytest.approx(0.25)
     assert base.undecided().value == 0
 
 
-def test_classes_are_shares_of_samples_and_of_sources() -> None:
-    kept = np.zeros((N, M))
-    kept[:, 0] = 1
-    found = samples_of(["source"], kept_class=kept, source_class=(np.arange(N) % 2).astype(float))
+def test_classes_are_held_against_the_label_and_against_what_the_judge_sees_in_the_source() -> None:
+    classes = np.full((N, M), 3)
+    classes[:, 0] = 1
+    found = samples_of(["source"], sample_class=classes, source_class=np.where(np.arange(N) % 2, 3, 7))
     assert found.class_kept().value == 1 / M
-    assert found.class_of_sources().value == 0.5
+    assert found.class_as_told().value == (M - 1) / M / 2
 
 
 def test_a_candidate_that_is_not_there_and_another_shape_are_refused() -> None:
