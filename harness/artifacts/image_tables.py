@@ -29,6 +29,9 @@ SAMPLES = Schema(
         "level": Column("int64", ("one",), "which of the levels claims are decided at", 0),
         "source": Column("int64", ("source",), "validation image", 0),
         "candidates": TEXT,
+        # What each sample was composed from, about in [-1, 1], as drawn.
+        "factors": Column("uint8", ("factor_bytes",), "JSON"),
+        "factor": Column("float32", ("level", "source", "sample", "value"), "half ranges of the factor"),
         "distance": Column("float32", ("level", "source", "sample", "candidate"), "mean squared grey level", 0),
         # As a supervised network tells them of the samples and of the sources, and those that the sources have.
         "sample_class": Column("int64", ("level", "source", "sample"), "class", 0),

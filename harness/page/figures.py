@@ -107,6 +107,14 @@ _FIGURES: tuple[tuple[Shown, Callable[..., tuple[Figure, str]]], ...] = (
     ),
     (
         Shown(
+            (),
+            "What of a scene the final CLS token holds: what all images have in common that are drawn from it",
+            "Share of a factor's variance that samples of one source share, with 95 % intervals over sources.",
+        ),
+        samples.profile,
+    ),
+    (
+        Shown(
             ("Fig. 7", "Fig. A7"),
             "How far the final CLS token moves when one thing in the image changes",
             "Squared distance between an image and the changed one, over that between two images, with 95 % intervals. 0 is "

@@ -16,6 +16,7 @@ from harness.stages.place import Place
 # Of each panel; sources in the rows, and of each as many samples.
 ROWS, COLUMNS, PANELS = 6, 6, 4
 TOKEN = "cls"
+WORDS = {"flip": "direction", "x": "place in x", "y": "place in y", "scale": "size", "tilt": "tilt", "contrast": "brightness"}
 
 
 def pictures(place: Place) -> tuple[Figure, str]:
@@ -68,6 +69,27 @@ def mirrored(place: Place) -> tuple[Figure, str]:
     known_level = float(found["levels"][found["level"][0]])
     by_kind.set(title=f"what is mirrored, at {known_level:g}", xticks=range(len(parts)), xticklabels=kinds[: len(parts)])
     by_level.legend(loc="upper left", fontsize=8)
+    return figure, "; ".join(said)
+
+
+def profile(place: Place) -> tuple[Figure, str]:
+    """What samples of one source have in common: by factor, the share of its variance that a model's features keep."""
+    models = _shown(place)
+    figure = Figure(figsize=(WIDE, 3.6), layout="constrained")
+    axis, said = figure.subplots(), []
+    width = 0.8 / len(models)
+    for i, model in enumerate(models):
+        own, found = style(place, model), Samples.from_arrays(_arrays(place, model))
+        shares = [found.kept(factor) for factor in WORDS]
+        values, ends = np.array([one.value for one in shares]), np.array([one.interval() for one in shares]).T
+        at = np.arange(len(WORDS)) + width * (i - (len(models) - 1) / 2)
+        hatch = "///" if model.endswith(FINETUNED) else None
+        axis.bar(at, values, width, color=own.colour, hatch=hatch, edgecolor="white", linewidth=0.3, label=own.title)
+        spread = np.maximum(np.array([values - ends[0], ends[1] - values]), 0)
+        axis.errorbar(at, values, spread, fmt="none", ecolor="#404040", elinewidth=0.8)
+        said += [f"{own.title}, {WORDS[factor]}: {value:.2f}" for factor, value in zip(WORDS, values, strict=True)]
+    axis.set(ylabel="share of the variance that is kept", xticks=range(len(WORDS)), xticklabels=WORDS.values())
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure, "; ".join(said)
 
 

@@ -26,9 +26,9 @@ class Samples:
     """Samples of one model at one level of noise on its features. Samples of one source are no independent units.
 
     distance: (source, sample, candidate) mean squared difference of pixels. candidates: the source and its mirror images, as
-    `harness.data.mirrors` has them. sample_class: (source, sample), source_class: (source,), as a supervised network has
-    them. label: (source,), the class that the source has. sources: digest of the image list; estimates on equal sources are
-    paired. draws: of the bootstrap.
+    `harness.data.mirrors` has them. sample_class: (source, sample), source_class: (source,), as a supervised network has them.
+    label: (source,), the class that the source has. factor: (source, sample, value) of the factors that a sample was composed
+    from. sources: digest of the image list; estimates on equal sources are paired. draws: of the bootstrap.
     Raises InvalidInput on another shape.
     """
 
@@ -37,15 +37,18 @@ class Samples:
     sample_class: NDArray[np.int64]
     source_class: NDArray[np.int64]
     label: NDArray[np.int64]
+    factor: FloatArray
+    factors: tuple[str, ...]
     sources: str
     draws: int = DRAWS
 
     def __post_init__(self) -> None:
         shape = self.sample_class.shape
         of_sources = (self.source_class.shape, self.label.shape)
-        if self.distance.shape != (*shape, len(self.candidates)) or of_sources != (shape[:1], shape[:1]):
-            seen = f"{self.distance.shape}, {shape}, {of_sources}"
-            expected = "(sources, samples, candidates), (sources, samples), (sources,) twice"
+        given = (self.distance.shape, self.factor.shape)
+        if given != ((*shape, len(self.candidates)), (*shape, len(self.factors))) or of_sources != (shape[:1], shape[:1]):
+            seen = f"{given}, {shape}, {of_sources}"
+            expected = "(sources, samples, candidates or factors), (sources, samples), (sources,) twice"
             raise InvalidInput("samples", field="distance and classes", seen=seen, expected=expected)
 
     @classmethod
@@ -59,7 +62,8 @@ class Samples:
         at = int(arrays["level"][0]) if level is None else levels.index(level)
         distance, candidates = np.asarray(arrays["distance"][at], np.float64), tuple(unpack(arrays["candidates"]))
         classes = arrays["sample_class"][at], arrays["source_class"], arrays["label"]
-        return cls(distance, candidates, *classes, arrays.provenance.images)
+        factor, factors = np.asarray(arrays["factor"][at], np.float64), tuple(unpack(arrays["factors"]))
+        return cls(distance, candidates, *classes, factor, factors, arrays.provenance.images)
 
     def mirrored(self) -> Estimate:
         """Share of samples that are nearer to the mirror image of the source than to the source."""
@@ -85,6 +89,19 @@ class Samples:
     def class_as_told(self) -> Estimate:
         """Share of samples whose class is that of their source, as the supervised network tells both."""
         return self._mean(self.sample_class == self.source_class[:, None])
+
+    def kept(self, factor: str) -> Estimate:
+        """Share of a factor's variance that samples of one source have in common: 0 where the features say nothing of it.
+
+        factor: what a scene is composed from, as `harness.data.latents` has it; flip is the way that the object faces.
+        """
+        if factor not in self.factors:
+            raise InvalidInput("samples", field="factor", seen=factor, expected=f"one of {', '.join(self.factors)}")
+        values = self.factor[:, :, self.factors.index(factor)]
+        values = np.sign(values) if factor == "flip" else values
+        total = self._mean((values - values.mean()) ** 2)
+        within = self._mean(values.var(1, ddof=1)[:, None])
+        return (total - within).ratio(total)
 
     def _index(self, candidate: str) -> int:
         if candidate not in self.candidates:

@@ -67,11 +67,15 @@ def run(place: Place, model: str, token: str, *, device: str = "cpu") -> None:
     given = known[chosen].repeat_interleave(settings.samples, 0)
     noise = torch.randn(len(given), vectors.shape[1], generator=fixed).to(device)
     shaken = torch.randn(given.shape, generator=fixed).to(device)
-    side, every, drawn = own.alpha.shape[1], np.arange(len(given)), []
+    side, every = own.alpha.shape[1], np.arange(len(given))
+    drawn, factors = [], []
     for level in tqdm(settings.levels, desc=model, unit="level", disable=not sys.stderr.isatty()):
-        found = generator.sample(given + level * shaken, index, level, noise, steps=settings.steps)
-        drawn.append(latents.decode(found.cpu().numpy(), side, data.world, SPLIT, every))
-    by_source = [part.reshape(len(chosen), settings.samples, *part.shape[1:]) for part in drawn]
+        found = generator.sample(given + level * shaken, index, level, noise, steps=settings.steps).cpu().numpy()
+        drawn.append(latents.decode(found, side, data.world, SPLIT, every))
+        factors.append(found[:, -len(latents.FACTORS) :])
+    by_source, values = (
+        [part.reshape(len(chosen), settings.samples, *part.shape[1:]) for part in parts] for parts in (drawn, factors)
+    )
     judge, judged_by = _judge(place, settings, device)
     rest = validation.part(pool, len(validation))
     at = settings.levels.index(settings.level)
@@ -80,6 +84,8 @@ def run(place: Place, model: str, token: str, *, device: str = "cpu") -> None:
         "levels": np.array(settings.levels),
         "level": np.array([at]),
         "candidates": pack(mirrors.CANDIDATES[: len(made)]),
+        "factors": pack(latents.FACTORS),
+        "factor": np.stack(values),
         "source": chosen,
         "distance": np.stack([mirrors.distances(part, made) for part in by_source]),
         "source_class": judge(made[0])[1],

@@ -142,7 +142,8 @@ def drawn(model: str) -> Samples:
     distance = rng.uniform(1, 2, (30, 7, 3))
     # Samples from features of the supervised network have the class that it sees in the source, others often not.
     kept = rng.uniform(size=(30, 7)) < (1.0 if model == worlds.SUPERVISED else 0.3)
-    return Samples(distance, ("mirror", "object", "source"), kept.astype(int), np.ones(30, int), np.zeros(30, int), "random")
+    classes = kept.astype(int), np.ones(30, int), np.zeros(30, int)
+    return Samples(distance, ("mirror", "object", "source"), *classes, np.zeros((30, 7, 0)), (), "random")
 
 
 def mirrored(model: str) -> float:

@@ -291,7 +291,8 @@ def samples(model: str) -> Samples:
     distance = np.stack([np.where(mirrored, away, near), np.where(mirrored, near, away)], 2)
     kept = np.arange(per_source) < (97 + rng.integers(-1, 2, size=IMAGES))[:, None]
     own = np.ones(IMAGES, int)
-    return Samples(distance, ("source", "mirror"), kept.astype(int), own, own, "planted")
+    factor = np.zeros((IMAGES, per_source, 0))
+    return Samples(distance, ("source", "mirror"), kept.astype(int), own, own, factor, (), "planted")
 
 
 @cache

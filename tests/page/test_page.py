@@ -78,13 +78,13 @@ def test_every_figure_is_drawn_and_says_its_numbers(html: str, place: Place) -> 
     parsed = Parsed(html)
     # Those of the main findings are as wide as their column.
     labels = [svg["aria-label"] or "" for svg in parsed.of("svg") if svg["width"] != str(WIDTH)]
-    assert len(parsed.of("figure")) == len(parsed.of("figcaption")) == 15
+    assert len(parsed.of("figure")) == len(parsed.of("figcaption")) == 16
     # Of fine-tuning, and of images drawn from features, where there are any.
     absent = [p for p in parsed.of("p") if p.get("class") == "missing"]
     # Heat maps are there by depth and by layer type.
     expected = (15, 0) if place.settings.finetuned else (10, 4)
-    drawn = 2 if place.settings.generated else 0
-    assert (len(labels), len(absent)) == (expected[0] + drawn, expected[1] + 2 - drawn)
+    drawn = 3 if place.settings.generated else 0
+    assert (len(labels), len(absent)) == (expected[0] + drawn, expected[1] + 3 - drawn)
     assert all(svg["role"] == "img" for svg in parsed.of("svg"))
     assert all(re.search(r"\d", label) for label in labels)
     # Text takes the page's colour, dark or light.
@@ -171,7 +171,7 @@ def test_a_page_of_half_the_artifacts_opens_and_says_what_is_missing(
     parsed = Parsed(Path("artifacts/embedded/index.html").read_text())
     assert len(parsed.of("svg")) == 2
     text = "".join(parsed.text)
-    assert text.count("next: ") == 14
+    assert text.count("next: ") == 15
     assert "pytest claims --verdicts artifacts/verdicts.json" in text
     assert "run dvc repro" in text
 

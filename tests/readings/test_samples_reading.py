@@ -28,6 +28,8 @@ def samples_of(which: list[str], **changes: object) -> Samples:
         "sample_class": np.ones((N, M), int),
         "source_class": np.ones(N, int),
         "label": np.ones(N, int),
+        "factor": np.random.default_rng(3).uniform(-1, 1, (N, M, 2)),
+        "factors": ("flip", "x"),
         "sources": "digest",
     }
     return Samples(**(base | changes))
@@ -75,6 +77,27 @@ def test_classes_are_held_against_the_label_and_against_what_the_judge_sees_in_t
     found = samples_of(["source"], sample_class=classes, source_class=np.where(np.arange(N) % 2, 3, 7))
     assert found.class_kept().value == 1 / M
     assert found.class_as_told().value == (M - 1) / M / 2
+
+
+def test_what_samples_of_a_source_have_in_common_is_kept() -> None:
+    rng = np.random.default_rng(5)
+    own, n, m = rng.uniform(-1, 1, 400), 400, 8
+    factor = np.stack(
+        [np.repeat(own[:, None], m, 1), rng.uniform(-1, 1, (n, m)), own[:, None] * rng.choice([-1, 1], (n, m))], 2
+    )
+    base = samples_of(["source"])
+    many = {"distance": np.ones((n, m, 4)), "sample_class": np.ones((n, m), int)}
+    many |= {"source_class": np.ones(n, int), "label": np.ones(n, int)}
+    found = replace(base, **many, factor=factor, factors=("x", "y", "flip"))
+    assert found.kept("x").value == pytest.approx(1)
+    assert found.kept("y").value == pytest.approx(0, abs=0.05)
+    # Half of the samples face the other way, whatever the size.
+    assert found.kept("flip").value == pytest.approx(0, abs=0.05)
+    # Noise of the source's own variance leaves one half of the sum.
+    noisy = own[:, None, None] + rng.normal(scale=own.std(), size=(n, m, 1))
+    assert replace(found, factor=noisy, factors=("x",)).kept("x").value == pytest.approx(0.5, abs=0.06)
+    with pytest.raises(InvalidInput, match="one of x, y, flip"):
+        found.kept("colour")
 
 
 def test_a_candidate_that_is_not_there_and_another_shape_are_refused() -> None:

@@ -77,6 +77,8 @@ def test_what_is_written_is_of_the_sources_and_their_mirror_images(folder: Path)
     # The pictures are those of the claims' level, 0.2, the second one.
     assert np.allclose(found["distance"][1], mirrors.distances(found["picture"], made[:, expected]))
     assert Samples.from_arrays(found).mirrored().n == SOURCES
+    assert found["factor"].shape == (2, SOURCES, EACH, 6)
+    assert Samples.from_arrays(found).kept("x").unit == "sources"
     assert Samples.from_arrays(found, 0.0).distance.tolist() == found["distance"][0].astype(float).tolist()
     with pytest.raises(InvalidInput, match="level"):
         Samples.from_arrays(found, 0.3)
@@ -133,7 +135,7 @@ def test_what_is_not_there_is_refused(here: Path) -> None:
 
 def test_the_page_shows_sources_beside_their_samples_and_the_shares_of_mirrored_ones(here: Path) -> None:
     place = place_of()
-    for figure, said in (page_samples.pictures(place), page_samples.mirrored(place)):
+    for figure, said in (page_samples.pictures(place), page_samples.mirrored(place), page_samples.profile(place)):
         assert figure.axes
         assert all(title in said for title in ("untrained", "untrained, learned positions"))
     found = arrays(here, "random")
