@@ -59,7 +59,8 @@ def refuse_other_names(params: Params, name: str, profile: Profile) -> None:
         )
         raise InvalidInput("params.yaml", field=f"{where}.generation", seen=seen, expected=expected)
     if profile.generated and profile.sampling is not None:
-        pick(dict.fromkeys(profile.models, 0), profile.sampling.judge, f"{where}.sampling.judge")
+        # Claims ask for samples from its features, and these depend on its checkpoint by that.
+        pick(dict.fromkeys(profile.sampled, 0), profile.sampling.judge, f"{where}.sampling.judge")
     for model in profile.references:
         if params.models[model].family is None:
             raise InvalidInput("params.yaml", field=f"models.{model}.family", seen="none", expected="one, as references have")

@@ -26,6 +26,8 @@ from harness.stages.device import chosen_device
 from harness.stages.place import Place
 from harness.stages.verify import Difference
 
+# What a detector reads whose results are compared.
+LAYERS = "final"
 # Trainings are held against their curve up to this epoch, the first that their k-NN is monitored at.
 EPOCHS = {"weights": 2, "finetune": 1}
 # Another device draws other views: the loss of a first epoch differs by a third of a hundredth.
@@ -62,6 +64,7 @@ def outputs(place: Place, stage: str, model: str | None) -> list[Path]:
     """What a stage of dvc.yaml makes of a model."""
     text = yaml.safe_load(Path("dvc.yaml").read_text())["stages"][stage]["outs"]
     names = {"${item.p}": place.profile, "${item.m}": start_of(model or ""), "${ft}": _tuned(model)}
+    names |= {"${item.t}": _token(place), "${item.l}": LAYERS}
     if "${ft}" not in str(text):
         names["${item.m}"] = model or ""
     found = []
@@ -73,17 +76,27 @@ def outputs(place: Place, stage: str, model: str | None) -> list[Path]:
     return found
 
 
+def _token(place: Place) -> str:
+    """The first token that scenes are drawn from; a stage that has none has no results to accept."""
+    return next(iter(place.settings.generated), "")
+
+
 def _tuned(model: str | None) -> str:
     return FINETUNED if model is not None and model != start_of(model) else ""
 
 
 def _smallest(place: Place, stage: str) -> str | None:
     """The model whose results are compared where none is named: the first that the stage has."""
-    if stage in ("pixels", "sweep"):
+    if stage in ("pixels", "sweep", "generate"):
         return None
-    if stage in ("finetune", "drift", "line"):
-        return place.settings.finetuned[0]
-    return place.settings.models[0]
+    settings = place.settings
+    lists = {"detect": settings.detected, "segment": settings.segmented, "sample": settings.sampled}
+    lists |= dict.fromkeys(("finetune", "drift", "line"), settings.finetuned)
+    models = lists.get(stage, settings.models)
+    if not models or (stage == "sample" and not settings.generated):
+        expected = f"models, among those that the profile names for {stage}"
+        raise InvalidInput("params.yaml", field=f"profiles.{place.profile}", seen="none", expected=expected)
+    return models[0]
 
 
 def _measured(place: Place, stage: str, model: str | None) -> tuple[dict[str, Arrays | Table], dict[str, Arrays | Table]]:
@@ -91,7 +104,8 @@ def _measured(place: Place, stage: str, model: str | None) -> tuple[dict[str, Ar
     module = importlib.import_module(check.STAGES[stage][0] if stage in check.STAGES else f"harness.stages.{stage}")
     # Two stages share the module of k-NN.
     call = module.pixels if stage == "pixels" else module.run
-    options: dict[str, Any] = {"device": chosen_device()} if "device" in inspect.signature(call).parameters else {}
+    given = {"device": chosen_device(), "token": _token(place), "layers": LAYERS}
+    options: dict[str, Any] = {name: value for name, value in given.items() if name in inspect.signature(call).parameters}
     options |= {"until": EPOCHS[stage]} if stage in EPOCHS else {}
     root = place.path("", ending="")
     paths = [path for path in outputs(place, stage, model) if stage not in EPOCHS or "curves" in path.parts]
@@ -160,8 +174,7 @@ def _commit(place: Place, stage: str) -> None:
     from dvc.repo import Repo
 
     with Repo(".") as repo:
-        names = [
-            name for name in (stage, f"{stage}{FINETUNED}") if name in yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
-        ]
-        for target in ("check", *names):
+        # The same stage of fine-tuned models, or of other detectors, has its name and more.
+        stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
+        for target in ("check", *(name for name in stages if name == stage or name.startswith(f"{stage}_"))):
             repo.commit(target, force=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness.artifacts import store
+from harness.artifacts import shipped, store
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.tables import SAMPLES
@@ -15,7 +16,7 @@ from harness.data import mirrors
 from harness.page import samples as page_samples
 from harness.params.load import load_params
 from harness.readings.samples import Samples
-from harness.stages import generate, sample, weights
+from harness.stages import accept, generate, sample, weights
 from harness.stages.place import Place
 
 # The judge is an untrained network here: what classes it finds is not the point.
@@ -144,3 +145,19 @@ def test_the_page_shows_sources_beside_their_samples_and_the_shares_of_mirrored_
     assert (sheet[17:33, 37:53] == found["picture"][1, 1]).all()
     with pytest.raises(MissingArtifact, match="generated and sampled"):
         page_samples.pictures(place_of(generated=()))
+
+
+def test_what_was_drawn_can_be_verified_and_accepted(here: Path) -> None:
+    place, root = place_of(), Path("artifacts/embedded")
+    found = shipped.read_all(root)
+    # A generator of two checkpoints, and samples of two models from it, their judge and their own checkpoint.
+    assert shipped.refuse_other_inputs(root, found) == 2 + 2 + 3
+    shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
+    for stage in ("generate", "sample"):
+        made, old = accept._measured(place, stage, accept._smallest(place, stage))
+        assert made.keys() == old.keys()
+        differences = [one for name in made for one in accept._apart(name, made[name], old[name])]
+        assert differences
+        assert max(one.value for one in differences) == 0
+    with pytest.raises(InvalidInput, match="names for sample"):
+        accept._smallest(place_of(generated=()), "sample")
