@@ -6,23 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data import images
-from harness.data.changes import changed, changes_of
-from harness.params.images import ReaderData, ScenesData
+from harness.data.changes import changed
+from harness.params.images import ScenesData
 
-# The image; its mirror image; of a scene with one object also the scene with the object mirrored where it is, and the object as
-# it is at the mirrored place.
+# The scene; its mirror image; the scene with the object mirrored where it is; and the object as it is at the mirrored place.
 CANDIDATES = ("source", "mirror", "object", "place")
 
 
-def candidates(data: ScenesData | ReaderData, count: int, seed: int) -> NDArray[np.uint8]:
-    """(candidate, count, s, s, 3) of the first validation images, in the order of CANDIDATES; two where there are no scenes."""
+def candidates(data: ScenesData, count: int, seed: int) -> NDArray[np.uint8]:
+    """(candidate, count, s, s, 3) of the first validation images, in the order of CANDIDATES.
+
+    Raises InvalidInput for scenes of several objects.
+    """
     every = np.arange(count)
-    made = [images.load(data, "validation", count, seed).read(every)]
-    made.append(made[0][:, :, ::-1])
-    if "orientation" in changes_of(data):
-        mirrored = changed(data, "validation", count, seed, "orientation").read(every)
-        made += [mirrored, mirrored[:, :, ::-1]]
-    return np.stack(made)
+    source = images.load(data, "validation", count, seed).read(every)
+    turned = changed(data, "validation", count, seed, "orientation").read(every)
+    return np.stack([source, source[:, :, ::-1], turned, turned[:, :, ::-1]])
 
 
 def asymmetry(made: NDArray[np.uint8]) -> NDArray[np.float64]:

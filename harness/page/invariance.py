@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from harness.artifacts import store
 from harness.artifacts.tables import INVARIANCE
+from harness.page.bars import bars
 from harness.page.styles import WIDE, nothing_to_draw, style
 from harness.params.models import FINETUNED
 from harness.readings.invariance import Invariance
@@ -33,18 +33,14 @@ def profile(place: Place) -> tuple[Figure, str]:
     found = {model: Invariance.from_arrays(store.read_arrays(place.path("invariance", model), INVARIANCE)) for model in models}
     changes = next(iter(found.values())).changes
     figure = Figure(figsize=(WIDE, 4.4), layout="constrained")
-    axis, said = figure.subplots(), []
-    width = 0.8 / len(models)
-    for i, model in enumerate(models):
-        own, of = style(place, model), found[model]
-        estimates = [of.distance(change) for change in changes]
-        values, ends = [one.value for one in estimates], np.array([one.interval() for one in estimates]).T
-        at = np.arange(len(changes)) + width * (i - (len(models) - 1) / 2)
-        hatch = "///" if model.endswith(FINETUNED) else None
-        errors = np.maximum(np.array([values - ends[0], ends[1] - values]), 0)
-        axis.bar(at, values, width, color=own.colour, hatch=hatch, edgecolor="white", linewidth=0.3, label=own.title)
-        axis.errorbar(at, values, errors, fmt="none", ecolor="#404040", elinewidth=0.8)
-        said += [f"{own.title}, {WORDS[change]}: {value:.2f}" for change, value in zip(changes, values, strict=True)]
+    axis = figure.subplots()
+    of = {model: [found[model].distance(change) for change in changes] for model in models}
+    bars(axis, place, of)
+    said = [
+        f"{style(place, model).title}, {WORDS[change]}: {one.value:.2f}"
+        for model, estimates in of.items()
+        for change, one in zip(changes, estimates, strict=True)
+    ]
     axis.axhline(1, color="#808080", linewidth=1.0, linestyle=":")
     axis.set(ylabel="squared distance, 1: another image", xticks=range(len(changes)))
     axis.set_xticklabels([WORDS[change].replace(" ", "\n", 1) for change in changes])

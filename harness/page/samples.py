@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from harness.artifacts import store
 from harness.artifacts.image_tables import SAMPLES
+from harness.page.bars import bars
 from harness.page.styles import WIDE, nothing_to_draw, style
 from harness.params.models import FINETUNED, start_of
 from harness.readings.samples import Samples
@@ -41,53 +42,45 @@ def mirrored(place: Place) -> tuple[Figure, str]:
     models = _shown(place)
     figure = Figure(figsize=(WIDE, 3.6), layout="constrained")
     (by_level, by_kind), said = figure.subplots(1, 2, sharey=True), []
-    kinds = ("image", "place", "object")
-    width = 0.8 / len(models)
-    for i, model in enumerate(models):
-        own, found = style(place, model), _arrays(place, model)
-        levels = found["levels"].tolist()
+    known = {model: _arrays(place, model) for model in models}
+    for model, found in known.items():
+        own, levels = style(place, model), found["levels"].tolist()
         shares = [Samples.from_arrays(found, level).mirrored() for level in levels]
         values, ends = [one.value for one in shares], np.array([one.interval() for one in shares])
-        label = f"{own.title}, fine-tuned" if model.endswith(FINETUNED) else own.title
-        line = {"color": own.colour, "linestyle": "--" if model.endswith(FINETUNED) else own.line}
-        by_level.plot(levels, values, label=label, **line)
+        line = "--" if model.endswith(FINETUNED) else own.line
+        by_level.plot(levels, values, label=own.title, color=own.colour, linestyle=line)
         by_level.fill_between(levels, ends[:, 0], ends[:, 1], color=own.colour, alpha=0.15, linewidth=0)
-        known = Samples.from_arrays(found)
-        parts = [known.mirrored(), *([known.place_mirrored(), known.object_mirrored()] if "place" in known.candidates else [])]
-        bars = [part.value for part in parts]
-        at = np.arange(len(parts)) + width * (i - (len(models) - 1) / 2)
-        errors = np.array([part.interval() for part in parts]).T
-        hatch = "///" if model.endswith(FINETUNED) else None
-        by_kind.bar(at, bars, width, color=own.colour, hatch=hatch, edgecolor="white", linewidth=0.3)
-        spread = np.maximum(np.array([bars - errors[0], errors[1] - bars]), 0)
-        by_kind.errorbar(at, bars, spread, fmt="none", ecolor="#404040", elinewidth=0.8)
-        said.append(f"{label}: {', '.join(f'{value:.2f} at {level:g}' for level, value in zip(levels, values, strict=True))}")
-    by_level.axhline(0.5, color="#808080", linewidth=1.0, linestyle=":")
-    by_kind.axhline(0.5, color="#808080", linewidth=1.0, linestyle=":")
+        said.append(
+            f"{own.title}: {', '.join(f'{value:.2f} at {level:g}' for level, value in zip(levels, values, strict=True))}"
+        )
+    at_claims = {model: Samples.from_arrays(found) for model, found in known.items()}
+    bars(
+        by_kind,
+        place,
+        {model: [one.mirrored(), one.place_mirrored(), one.object_mirrored()] for model, one in at_claims.items()},
+    )
+    for axis in (by_level, by_kind):
+        axis.axhline(0.5, color="#808080", linewidth=1.0, linestyle=":")
     by_level.set(xlabel="noise on the features, standard deviations", ylabel="share of samples", ylim=(0, 1))
     by_level.set(title="nearer to the mirror image")
-    known_level = float(found["levels"][found["level"][0]])
-    by_kind.set(title=f"what is mirrored, at {known_level:g}", xticks=range(len(parts)), xticklabels=kinds[: len(parts)])
+    level = float(found["levels"][found["level"][0]])
+    by_kind.set(title=f"what is mirrored, at {level:g}", xticks=range(3), xticklabels=("image", "place", "object"))
     by_level.legend(loc="upper left", fontsize=8)
     return figure, "; ".join(said)
 
 
 def profile(place: Place) -> tuple[Figure, str]:
     """What samples of one source have in common: by factor, the share of its variance that a model's features keep."""
-    models = _shown(place)
     figure = Figure(figsize=(WIDE, 3.6), layout="constrained")
-    axis, said = figure.subplots(), []
-    width = 0.8 / len(models)
-    for i, model in enumerate(models):
-        own, found = style(place, model), Samples.from_arrays(_arrays(place, model))
-        shares = [found.kept(factor) for factor in WORDS]
-        values, ends = np.array([one.value for one in shares]), np.array([one.interval() for one in shares]).T
-        at = np.arange(len(WORDS)) + width * (i - (len(models) - 1) / 2)
-        hatch = "///" if model.endswith(FINETUNED) else None
-        axis.bar(at, values, width, color=own.colour, hatch=hatch, edgecolor="white", linewidth=0.3, label=own.title)
-        spread = np.maximum(np.array([values - ends[0], ends[1] - values]), 0)
-        axis.errorbar(at, values, spread, fmt="none", ecolor="#404040", elinewidth=0.8)
-        said += [f"{own.title}, {WORDS[factor]}: {value:.2f}" for factor, value in zip(WORDS, values, strict=True)]
+    axis = figure.subplots()
+    of = {model: Samples.from_arrays(_arrays(place, model)) for model in _shown(place)}
+    kept = {model: [found.kept(factor) for factor in WORDS] for model, found in of.items()}
+    bars(axis, place, kept)
+    said = [
+        f"{style(place, model).title}, {word}: {one.value:.2f}"
+        for model, estimates in kept.items()
+        for word, one in zip(WORDS.values(), estimates, strict=True)
+    ]
     axis.set(ylabel="share of the variance that is kept", xticks=range(len(WORDS)), xticklabels=WORDS.values())
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure, "; ".join(said)

@@ -21,7 +21,7 @@ from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays, Table
 from harness.params.models import FINETUNED, start_of
 from harness.params.wording import nearest
-from harness.stages import check, verify
+from harness.stages import check, plan, verify
 from harness.stages.device import chosen_device
 from harness.stages.place import Place
 from harness.stages.verify import Difference
@@ -61,19 +61,10 @@ def run(place: Place, stage: str, model: str | None) -> None:
 
 
 def outputs(place: Place, stage: str, model: str | None) -> list[Path]:
-    """What a stage of dvc.yaml makes of a model."""
-    text = yaml.safe_load(Path("dvc.yaml").read_text())["stages"][stage]["outs"]
-    names = {"${item.p}": place.profile, "${item.m}": start_of(model or ""), "${ft}": _tuned(model)}
-    names |= {"${item.t}": _token(place), "${item.l}": LAYERS}
-    if "${ft}" not in str(text):
-        names["${item.m}"] = model or ""
-    found = []
-    for out in text:
-        path = out if isinstance(out, str) else next(iter(out))
-        for name, value in names.items():
-            path = path.replace(name, value)
-        found.append(Path(path))
-    return found
+    """What a stage of dvc.yaml makes of a model, of the first token or layers that the profile has."""
+    named = {(stage, model), (f"{stage}{_tuned(model)}", start_of(model) if model else None)}
+    every = plan.jobs(yaml.safe_load(plan.PIPELINE.read_text())["stages"], place.settings)
+    return next([Path(out) for out in job.outs] for job in every if (job.stage, job.about.get("m")) in named)
 
 
 def _token(place: Place) -> str:

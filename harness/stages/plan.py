@@ -24,9 +24,10 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True)
 class Job:
-    """One stage of one model, as dvc names it. deps, outs: paths."""
+    """One stage of one model, as dvc names it. about: the matrix's values by their key. deps, outs: paths."""
 
     name: str
+    about: Mapping[str, str]
     command: str
     deps: tuple[str, ...]
     outs: tuple[str, ...]
@@ -71,10 +72,11 @@ def jobs(stages: Mapping[str, Any], profile: Profile) -> Iterator[Job]:
         variables = {key: value for entry in stage.get("vars", []) for key, value in entry.items()}
         matrix = {key: _values(values, profile) for key, values in stage["matrix"].items()}
         for chosen in itertools.product(*matrix.values()):
-            given = {f"item.{key}": value for key, value in zip(matrix, chosen, strict=True)} | variables
+            about = dict(zip(matrix, chosen, strict=True))
+            given = {f"item.{key}": value for key, value in about.items()} | variables
             deps = tuple(_filled(dep, given, profile) for dep in stage["deps"])
             outs = tuple(_filled(out if isinstance(out, str) else next(iter(out)), given, profile) for out in stage["outs"])
-            yield Job(f"{name}@{'-'.join(chosen)}", _filled(stage["cmd"], given, profile), deps, outs)
+            yield Job(f"{name}@{'-'.join(chosen)}", about, _filled(stage["cmd"], given, profile), deps, outs)
 
 
 def _hashes_stay(job: Job, place: Place, made: set[str]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +34,6 @@ LIBRARIES = ("torch", "timm", "diffusers", "numpy")
 SPLIT = "samples"
 # Training images whose classes tell that of a sample, and sources whose samples are kept as pictures.
 JUDGED_BY, KEPT = 4096, 32
-
-
-Judge = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.int64]]]
 
 
 def run(place: Place, model: str, token: str, *, device: str = "cpu") -> None:
@@ -76,19 +72,17 @@ def run(place: Place, model: str, token: str, *, device: str = "cpu") -> None:
     by_source, values = (
         [part.reshape(len(chosen), settings.samples, *part.shape[1:]) for part in parts] for parts in (drawn, factors)
     )
-    judge, judged_by = _judge(place, settings, device)
-    rest = validation.part(pool, len(validation))
     at = settings.levels.index(settings.level)
-    arrays = _worth(judge, by_source, rest)
+    others = validation.part(pool, len(validation))
+    arrays, judged_by = _judged(place, settings, made[0], others, drawn, device)
     arrays |= {
         "levels": np.array(settings.levels),
         "level": np.array([at]),
-        "candidates": pack(mirrors.CANDIDATES[: len(made)]),
+        "candidates": pack(mirrors.CANDIDATES),
         "factors": pack(latents.FACTORS),
         "factor": np.stack(values),
         "source": chosen,
         "distance": np.stack([mirrors.distances(part, made) for part in by_source]),
-        "source_class": judge(made[0])[1],
         "label": validation.label[chosen],
         "held_out": _held_out(generator, vectors, known[pool:], index, settings.levels),
         "picture": by_source[at][:KEPT],
@@ -136,37 +130,39 @@ def _generator(place: Place, token: str, size: int, weights: str, model: str) ->
     return generator, {f"generator/{token}": arrays.sha256}
 
 
-def _judge(place: Place, settings: SamplingParams, device: str) -> tuple[Judge, str]:
-    """What tells the features and the class of pixels, by 20-NN among training images, and its checkpoint's SHA-256."""
-    data, knn, seed = place.settings.data, place.settings.knn, place.settings.extract.seed
-    train = images.load(data, "train", JUDGED_BY, seed)
-    bank, sha256 = final_features(place, settings.judge, train, device=device)
-
-    def judge(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        own = Images(np.zeros(len(pixels), np.int64), train.classes, lambda index: pixels[index])
-        features, _ = final_features(place, settings.judge, own, device=device)
-        answer = classify(
-            torch.from_numpy(bank),
-            torch.from_numpy(train.label),
-            torch.from_numpy(features),
-            classes=train.classes,
-            k=knn.k,
-            temperature=knn.temperature,
-        )
-        return features, answer.numpy()
-
-    return judge, sha256
-
-
-def _worth(judge: Judge, drawn: list[NDArray[np.uint8]], rest: Images) -> dict[str, NDArray[np.generic]]:
-    """By level, the classes of samples (n, m, s, s, 3), and how far they are from other images, as the judge has them."""
-    real, _ = judge(rest.read(np.arange(len(rest))))
-    found = [judge(part.reshape(-1, *part.shape[2:])) for part in drawn]
+def _judged(
+    place: Place,
+    settings: SamplingParams,
+    sources: NDArray[np.uint8],
+    others: Images,
+    drawn: list[NDArray[np.uint8]],
+    device: str,
+) -> tuple[dict[str, NDArray[np.generic]], str]:
+    """As the judge has them: classes of sources and of samples by level, by 20-NN among training images, how far samples
+    are from other images, and the SHA-256 of its checkpoint.
+    """
+    knn = place.settings.knn
+    train = images.load(place.settings.data, "train", JUDGED_BY, place.settings.extract.seed)
+    read = (part.read(np.arange(len(part))) for part in (train, others))
+    parts = [*read, sources, *drawn]
+    every = np.concatenate(parts)
+    own = Images(np.zeros(len(every), np.int64), train.classes, lambda index: every[index])
+    features, sha256 = final_features(place, settings.judge, own, device=device)
+    bank, real, *asked = np.split(features, np.cumsum([len(part) for part in parts])[:-1])
+    answer = classify(
+        torch.from_numpy(bank),
+        torch.from_numpy(train.label),
+        torch.from_numpy(np.concatenate(asked)),
+        classes=train.classes,
+        k=knn.k,
+        temperature=knn.temperature,
+    ).numpy()
     return {
-        "sample_class": np.stack([classes.reshape(part.shape[:2]) for part, (_, classes) in zip(drawn, found, strict=True)]),
-        "frechet": np.array([frechet(own, real) for own, _ in found]),
+        "source_class": answer[: len(sources)],
+        "sample_class": answer[len(sources) :].reshape(len(drawn), len(sources), -1),
+        "frechet": np.array([frechet(part, real) for part in asked[1:]]),
         "frechet_floor": np.array([frechet(real[::2], real[1::2])]),
-    }
+    }, sha256
 
 
 def _held_out(

@@ -8,12 +8,13 @@ Ho, 2022).
 
 from __future__ import annotations
 
+import io
 import json
 import math
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from harness.artifacts import files
 from harness.artifacts.errors import InvalidInput
 from harness.models.denoiser import Condition, Denoiser
 from harness.params.profile import GenerationParams
@@ -41,6 +43,7 @@ class Generator(nn.Module):
         """size: of the vectors. widths: of the features of each model."""
         super().__init__()
         self.denoiser, self.condition = Denoiser(size, params.width, params.depth), Condition(widths)
+        self.schedule = DDPMScheduler(**SCHEDULE)
         for name, width in (("vector", size), *((str(i), width) for i, width in enumerate(widths))):
             self.register_buffer(f"mean_{name}", torch.zeros(width))
             self.register_buffer(f"std_{name}", torch.ones(width))
@@ -87,8 +90,7 @@ class Generator(nn.Module):
 
         clean: (n, d), standardised. told: (n, width) conditions. time: (n,) in 0 to TIMES - 1. noise: like clean.
         """
-        schedule = DDPMScheduler(**SCHEDULE)
-        noisy, v = schedule.add_noise(clean, noise, time), schedule.get_velocity(clean, noise, time)
+        noisy, v = self.schedule.add_noise(clean, noise, time), self.schedule.get_velocity(clean, noise, time)
         return F.mse_loss(self.denoiser(noisy, time / TIMES, told), v, reduction="none").mean(1)
 
     @torch.inference_mode()
@@ -133,7 +135,8 @@ def train(
     average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(params.ema))
     curve: list[float] = []
     total = torch.zeros((), device=device)
-    done = _restore(scratch, generator, average, optimiser, curve, total)
+    parts = {"generator": generator, "average": average, "optimiser": optimiser}
+    done = _restore(scratch, parts, curve, total)
     last = min(params.steps, until or params.steps)
     share = [len(part) for part in torch.arange(params.batch).tensor_split(len(known))]
     for step in tqdm(range(done, last), initial=done, total=last, unit="step", disable=not sys.stderr.isatty()):
@@ -161,7 +164,7 @@ def train(
                 seen, expected = f"{curve[-1]} before step {step + 1}", "a finite loss"
                 raise InvalidInput("generator", field="loss", seen=seen, expected=expected, next_step="lower generation.rate")
         if since == KEPT_EVERY or step + 1 == last:
-            _save(scratch, generator, average, optimiser, curve, total, step + 1)
+            _save(scratch, parts, curve, total, step + 1)
     if last == params.steps:
         generator.load_state_dict(average.module.state_dict())
     return curve
@@ -185,45 +188,21 @@ def held_out(generator: Generator, vectors: Tensor, given: Tensor, model: int, *
     return total / len(vectors)
 
 
-def _save(
-    scratch: Path,
-    generator: nn.Module,
-    average: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    curve: list[float],
-    total: Tensor,
-    steps: int,
-) -> None:
-    scratch.mkdir(parents=True, exist_ok=True)
-    state = {
-        "generator": generator.state_dict(),
-        "average": average.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "curve": curve,
-        "total": total,
-        "steps": steps,
-        "rng": torch.get_rng_state(),
-    }
-    temporary = scratch / "state.pt.tmp"
-    torch.save(state, temporary)
-    os.replace(temporary, scratch / "state.pt")
+def _save(scratch: Path, parts: Mapping[str, Any], curve: list[float], total: Tensor, steps: int) -> None:
+    state = {name: part.state_dict() for name, part in parts.items()}
+    state |= {"curve": curve, "total": total, "steps": steps, "rng": torch.get_rng_state()}
+    whole = io.BytesIO()
+    torch.save(state, whole)
+    files.write_bytes(scratch / "state.pt", whole.getvalue())
 
 
-def _restore(
-    scratch: Path,
-    generator: nn.Module,
-    average: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    curve: list[float],
-    total: Tensor,
-) -> int:
+def _restore(scratch: Path, parts: Mapping[str, Any], curve: list[float], total: Tensor) -> int:
     path = scratch / "state.pt"
     if not path.exists():
         return 0
     state = torch.load(path, map_location="cpu", weights_only=True)
-    generator.load_state_dict(state["generator"])
-    average.load_state_dict(state["average"])
-    optimiser.load_state_dict(state["optimiser"])
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
     curve.extend(state["curve"])
     total.copy_(state["total"])
     torch.set_rng_state(state["rng"])
