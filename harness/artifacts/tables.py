@@ -217,6 +217,14 @@ DETECT = Schema(
         "matched": Column("int16", ("task", "band", "detection"), "a bit for each threshold of the overlap", 0, 1023),
         "uncounted": Column("int16", ("task", "band", "detection"), "a bit for each threshold of the overlap", 0, 1023),
         "objects": Column("int16", ("class", "band", "validation"), "objects that count", 0),
+        # The first validation images, the detections in them that are shown, and the names of all categories.
+        "picture": Column("uint8", ("picture", "y", "x", "channel"), "grey level"),
+        "shown_picture": Column("int16", ("shown",), "picture", 0),
+        "shown_box": Column("float32", ("shown", "side"), "pixels: left, top, width, height"),
+        "shown_mask": Column("uint8", ("shown", "y", "x"), "1 within the object", 0, 1),
+        "shown_category": Column("int16", ("shown",), "category", 0),
+        "shown_score": Column("float32", ("shown",), "score", 0, 1),
+        "categories": TEXT,
     },
 )
 

@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from harness.artifacts.errors import MissingArtifact
-from harness.page import accuracy, finetuning, invariance, samples, segmentation, similarity
+from harness.page import accuracy, detection, finetuning, invariance, samples, segmentation, similarity
 from harness.stages.place import Place
 
 
@@ -122,6 +122,32 @@ _FIGURES: tuple[tuple[Shown, Callable[..., tuple[Figure, str]]], ...] = (
             "JE features are invariant to horizontal flips, MAE features are not until MAE is fine-tuned.",
         ),
         invariance.profile,
+    ),
+    (
+        Shown(
+            ("Table 2", "Table A6", "Table A7"),
+            "Average precision of detectors, by the size of the objects",
+            "Mask R-CNN on the patch tokens of the last block; 95 % intervals over images. Sizes are terciles of the area.",
+            "On frozen features MAE is better than MoCo-v3 on the whole and on small objects, and worse on large ones.",
+        ),
+        detection.by_size,
+    ),
+    (
+        Shown(
+            ("Fig. 8",),
+            "Average precision of detectors that read further blocks",
+            "On frozen features, with 95 % intervals over images. The last block twice has as many channels as two blocks.",
+            "Both REC and JE models detect better with additional intermediate features.",
+        ),
+        detection.by_blocks,
+    ),
+    (
+        Shown(
+            (),
+            "What the detectors find",
+            "The first validation images, with detections of a score of at least 0.5: box, mask and category.",
+        ),
+        detection.pictures,
     ),
     (
         Shown(

@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 
 from harness.artifacts import store
 from harness.artifacts.errors import MissingArtifact
-from harness.artifacts.tables import AGREE, PROBE
+from harness.artifacts.tables import AGREE, DETECT, END_TO_END, PROBE, TASKS
 from harness.evidence.estimate import Estimate
 from harness.readings.agreement import Agreement
+from harness.readings.detection import PRINTED_STATISTICS, DetectionAccuracy, printed_key
 from harness.readings.probes import ProbeAccuracy
 from harness.readings.published import Number, load
 from harness.stages.place import Place
 
 PUBLISHED = Path("claims/published.toml")
+# Of Tables 2, A6 and A7 the layers that the detector reads.
+_DETECTED = {
+    "table2": ("Table 2, AP", "final"),
+    "table_a6": ("Table A6, AP", "final"),
+    "table_a7": ("Table A7, AP", END_TO_END),
+}
 # Feature sets of Table 1.
 _SETS = {"final": "final layer", "pair": "final and best intermediate", "all": "all layers"}
 
@@ -52,6 +60,13 @@ def beside(place: Place) -> tuple[list[Beside], int]:
                 f"{place.params.title(model)} and {place.params.title(other)}",
                 same,
             )
+        for table, (where, layers) in _DETECTED.items():
+            if model not in (place.settings.detected_end_to_end if layers == END_TO_END else place.settings.detected):
+                continue
+            for task, statistic in product(TASKS, PRINTED_STATISTICS):
+                words = f"{place.params.title(model)}, {task}{'' if statistic == 'ap' else f', {statistic} objects'}"
+                points = partial(_points, place, layers, model, task, statistic)
+                measured[printed_key(table, task, statistic, model)] = (where, words, points)
     rows = [
         Beside(*measured[key][:2], _printed(one), _ours(measured[key][2])) for key, one in numbers.items() if key in measured
     ]
@@ -69,6 +84,11 @@ def _accuracy(probes: Callable[[str], ProbeAccuracy], model: str, features: str)
 def _same(place: Place, a: str, b: str) -> Estimate:
     one, other = place.params.comparison(a, b, place.profile) or (b, a)
     return Agreement.from_arrays(store.read_pairs(place.path("agree", one), AGREE).of(other)).same_answer()
+
+
+def _points(place: Place, layers: str, model: str, task: str, statistic: str) -> Estimate:
+    known = store.read_arrays(place.path("detect", layers, model), DETECT)
+    return DetectionAccuracy.from_arrays(known).points(task, statistic)
 
 
 def _printed(number: Number) -> str:

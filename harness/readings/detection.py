@@ -108,7 +108,13 @@ class MeasuredDetection:
 
 # What the paper calls a model of params.yaml.
 _PRINTED = {"dino_nomc": "dino_no_multicrop"}
-_STATISTICS = {"ap": "ap", "small": "ap_small", "large": "ap_large"}
+# What it prints of AP.
+PRINTED_STATISTICS = {"ap": "ap", "small": "ap_small", "large": "ap_large"}
+
+
+def printed_key(table: str, task: str, statistic: str, model: str) -> str:
+    """The name of a printed AP: of table2, table_a6 or table_a7, a task, a statistic and a model of params.yaml."""
+    return f"{table}.{task}_{PRINTED_STATISTICS[statistic]}.{_PRINTED.get(model, model)}"
 
 
 @dataclass(frozen=True)
@@ -140,4 +146,4 @@ class PrintedDetection:
 
     def _keys(self, task: str, statistic: str, models: Sequence[str]) -> list[str]:
         table = "table_a7" if self.end_to_end else "table_a6" if "dino" in models else "table2"
-        return [f"{table}.{task}_{_STATISTICS[statistic]}.{_PRINTED.get(model, model)}" for model in models]
+        return [printed_key(table, task, statistic, model) for model in models]

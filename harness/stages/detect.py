@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,9 +11,9 @@ from numpy.typing import NDArray
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.provenance import digest
-from harness.artifacts.tables import BANDS, DETECT, END_TO_END, STATISTICS, TASKS
+from harness.artifacts.tables import BANDS, DETECT, END_TO_END, STATISTICS, TASKS, pack
 from harness.data import coco, scenes, sprites
-from harness.data.coco import Annotations
+from harness.data.coco import Annotations, Instances
 from harness.data.images import hashes
 from harness.evidence.resampling import DRAWS, FloatArray, resample_weights
 from harness.maths.average_precision import IOUS, Matches, average_precision
@@ -28,6 +30,8 @@ from harness.training.detector import Backbone, Detector, detect, train
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "faster-coco-eval")
 # COCO's bands of area are fixed in pixels; scenes are divided at the terciles of their own objects' areas.
 LARGEST = 1e10
+# Images whose detections are kept to be shown, and the least score of these.
+PICTURES, SHOWN = 6, 0.5
 # Images in one forward of the frozen network.
 FORWARD = 256
 
@@ -83,7 +87,7 @@ def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
         libraries=LIBRARIES,
     )
     arrays = {"ap": np.stack([resampled(made[task]) for task in TASKS]).astype(np.float32), "edges": bands[1:3, 1]}
-    arrays |= {"loss": np.array(loss, np.float32)} | records(made)
+    arrays |= {"loss": np.array(loss, np.float32)} | records(made) | pictures(pixels, found, objects.categories)
     store.write_arrays(place.path("detect", layers, model), DETECT, arrays, provenance)
 
 
@@ -127,6 +131,27 @@ def records(made: dict[str, list[Matches]]) -> dict[str, NDArray[np.generic]]:
         of_task = [np.concatenate([(getattr(one, name) * bit).sum(1) for one in made[task]], 1) for task in TASKS]
         columns[name] = np.stack(of_task).astype(np.int16)
     return columns
+
+
+def pictures(
+    pixels: NDArray[np.uint8], found: Sequence[Instances], categories: Sequence[str]
+) -> dict[str, NDArray[np.generic]]:
+    """The first images with those of their detections whose score is at least SHOWN, as columns.
+
+    pixels: (n, s, s, 3). found: the detections of each image.
+    """
+    each = [(i, one, np.flatnonzero(one.score >= SHOWN)) for i, one in enumerate(found[:PICTURES])]
+    size = pixels.shape[1:3]
+    masks = [one.masks()[kept] if len(kept) else np.zeros((0, *size), bool) for _, one, kept in each]
+    return {
+        "picture": pixels[:PICTURES],
+        "shown_picture": np.concatenate([np.full(len(kept), i) for i, _, kept in each]).astype(np.int16),
+        "shown_box": np.concatenate([one.box[kept].reshape(-1, 4) for _, one, kept in each]).astype(np.float32),
+        "shown_mask": np.concatenate(masks).astype(np.uint8),
+        "shown_category": np.concatenate([one.category[kept] for _, one, kept in each]).astype(np.int16),
+        "shown_score": np.concatenate([one.score[kept] for _, one, kept in each]).astype(np.float32),
+        "categories": pack(categories),
+    }
 
 
 def _scenes(data: ScenesData, settings: DetectionParams, split: str, count: int) -> tuple[NDArray[np.uint8], Annotations]:

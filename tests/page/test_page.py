@@ -78,13 +78,13 @@ def test_every_figure_is_drawn_and_says_its_numbers(html: str, place: Place) -> 
     parsed = Parsed(html)
     # Those of the main findings are as wide as their column.
     labels = [svg["aria-label"] or "" for svg in parsed.of("svg") if svg["width"] != str(WIDTH)]
-    assert len(parsed.of("figure")) == len(parsed.of("figcaption")) == 16
-    # Of fine-tuning, and of images drawn from features, where there are any.
+    assert len(parsed.of("figure")) == len(parsed.of("figcaption")) == 19
+    # Of fine-tuning, of images drawn from features and of detection, where there are any.
     absent = [p for p in parsed.of("p") if p.get("class") == "missing"]
     # Heat maps are there by depth and by layer type.
     expected = (15, 0) if place.settings.finetuned else (10, 4)
-    drawn = 3 if place.settings.generated else 0
-    assert (len(labels), len(absent)) == (expected[0] + drawn, expected[1] + 3 - drawn)
+    drawn = 3 * bool(place.settings.generated) + 2 * bool(place.settings.detected) + bool(place.settings.detected_deeper)
+    assert (len(labels), len(absent)) == (expected[0] + drawn, expected[1] + 6 - drawn)
     assert all(svg["role"] == "img" for svg in parsed.of("svg"))
     assert all(re.search(r"\d", label) for label in labels)
     # Text takes the page's colour, dark or light.
@@ -171,7 +171,7 @@ def test_a_page_of_half_the_artifacts_opens_and_says_what_is_missing(
     parsed = Parsed(Path("artifacts/embedded/index.html").read_text())
     assert len(parsed.of("svg")) == 2
     text = "".join(parsed.text)
-    assert text.count("next: ") == 15
+    assert text.count("next: ") == 18
     assert "pytest claims --verdicts artifacts/verdicts.json" in text
     assert "run dvc repro" in text
 
@@ -181,9 +181,10 @@ def test_printed_numbers_stand_beside_those_of_the_profiles_own_models(html: str
         patch.chdir(ROOT)
         rows, further = beside(place)
     told = {(row.where, row.what): row for row in rows}
-    # Three feature sets of three models, and two pairs.
-    assert len(told) == len(rows) == 11
-    assert further == len(load(ROOT / "claims" / "published.toml").numbers) - 11
+    # Three feature sets of three models, and two pairs; and what detectors there are.
+    assert sum(not row.where.endswith("AP") for row in rows) == 11
+    assert any(row.where.endswith("AP") for row in rows) == bool(place.settings.detected)
+    assert len(told) == len(rows) == len(load(ROOT / "claims" / "published.toml").numbers) - further
     accuracy = ProbeAccuracy.from_arrays(store.read_arrays(ROOT / "artifacts/embedded/probes/mae.safetensors", PROBE), "mae")
     row = told["Table 1, top-1 %", "MAE, all layers"]
     assert (row.printed, row.ours.split()[0]) == ("70.12 ± 0.04 over 5", f"{accuracy.estimate('all').value:.3g}")
