@@ -33,6 +33,11 @@ class Instances:
     def __len__(self) -> int:
         return len(self.category)
 
+    def chosen(self, kept: NDArray[np.bool_]) -> Instances:
+        """Some of them, by a mask (k,)."""
+        rle = tuple(one for one, keep in zip(self.rle, kept, strict=True) if keep)
+        return Instances(self.box[kept], rle, self.category[kept], self.area[kept], self.crowd[kept], self.score[kept])
+
     def masks(self) -> NDArray[np.bool_]:
         """(k, height, width)."""
         from faster_coco_eval.core import mask

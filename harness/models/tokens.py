@@ -76,6 +76,12 @@ def patch_tokens(
     return tokens
 
 
+def resample_positions(network: nn.Module, side: int) -> None:
+    """Let a vision transformer take images of this side, in place; one that takes any size does so already."""
+    if not getattr(network, "dynamic_img_size", False):
+        network.set_input_size(img_size=(side, side))
+
+
 def patch_side(network: nn.Module) -> int:
     """The side of a patch in pixels."""
     side: int = network.patch_embed.patch_size[0]

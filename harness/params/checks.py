@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.artifacts.errors import InvalidInput
-from harness.params.images import ReaderData
+from harness.params.images import ReaderData, ScenesData
 from harness.params.models import FINETUNED, Embeddings, Model, Released
 from harness.params.params import Params
 from harness.params.profile import Profile
@@ -46,7 +46,10 @@ def refuse_other_names(params: Params, name: str, profile: Profile) -> None:
     if detected and profile.detection is None:
         seen = f"none for {', '.join(detected)}"
         raise InvalidInput("params.yaml", field=f"{where}.detection", seen=seen, expected="parameters of a detector (Table 2)")
-    if profile.segmented and (profile.segmentation is None or profile.detection is None):
+    if detected and profile.detection is not None and profile.detection.coco is not None and not profile.detection.coco.root:
+        field, seen = f"{where}.detection.coco.root", f"nothing, and detectors for {', '.join(detected)}"
+        raise InvalidInput("params.yaml", field=field, seen=seen, expected="the folder of COCO 2017")
+    if profile.segmented and (profile.segmentation is None or profile.detection is None or profile.detection.world is None):
         seen, expected = (
             f"none for {', '.join(profile.segmented)}",
             "parameters of a read-out, and detection, whose scenes it has",
@@ -147,6 +150,13 @@ def misfits(profile: Profile) -> Iterator[tuple[str, object, str]]:
             yield f"sweep.images.{i}", size, f"a multiple of the largest of sweep.minibatches, {largest}"
     detection = profile.detection
     if detection is not None:
+        if (detection.world is None) == (detection.coco is None):
+            seen = "neither" if detection.world is None else "both"
+            yield "detection", seen, "either world, of scenes, or coco, a folder of annotated images"
+        elif detection.world is not None and not isinstance(profile.data, ScenesData):
+            yield "detection.world", "scenes", "coco, a folder of annotated images, beside images on disk"
+        if detection.masked > len(detection.levels):
+            yield "detection.masked", detection.masked, f"at most {len(detection.levels)}, the number of detection.levels"
         if len(detection.levels) != len(detection.anchors):
             expected = f"one for each of detection.levels, {len(detection.levels)}"
             yield "detection.anchors", list(detection.anchors), expected

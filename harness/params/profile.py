@@ -100,21 +100,37 @@ class EndToEndParams(Strict):
     weight_decay: Annotated[float, Field(ge=0)]
 
 
+class CocoParams(Strict):
+    """Annotated images on disk in the format of COCO 2017: <root>/<split>/ with the images, and
+    <root>/annotations/instances_<split>.json. size: side in pixels that they are resized to and padded to.
+    """
+
+    root: str
+    train_split: str = "train2017"
+    validation_split: str = "val2017"
+    size: Count = 1024
+
+
 class DetectionParams(Strict):
     """A Mask R-CNN on the patch tokens of each model, which are frozen (Tables 2 and A6, Fig. 8) or trained too (Table A7).
 
-    world: of the scenes that it learns and is judged on; they have several objects on a larger canvas. train, validation: how
-    many of them. levels: strides of the pyramid over the patch's side. anchors: sides in pixels, one a level. channels: of the
-    pyramid and the heads. rois: regions an image that the heads are trained on. detections: the most in an image. rate: of
-    AdamW.
+    world: of the scenes that it learns and is judged on; they have several objects on a larger canvas. coco: images on disk in
+    their place. train, validation: how many of them. levels: strides of the pyramid over the patch's side. anchors: sides in
+    pixels, one a level. channels: of the pyramid and the heads. masked: how many levels, from the finest, masks are read from.
+    rpn_anchors, rois: anchors and regions an image that are trained on. proposals: the most an image, by level before and in
+    all after those that overlap are dropped. detections: the most in an image. rate: of AdamW.
     """
 
-    world: SceneParams
+    world: SceneParams | None = None
+    coco: CocoParams | None = None
     train: Count
     validation: Annotated[int, Field(ge=8)]
     levels: Annotated[tuple[Positive, ...], Field(min_length=1)]
     anchors: Annotated[tuple[Count, ...], Field(min_length=1)]
     channels: Count
+    masked: Count = 1
+    rpn_anchors: Count = 64
+    proposals: tuple[Count, Count] = (200, 60)
     rois: Count
     detections: Count
     epochs: Count

@@ -7,31 +7,34 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.provenance import digest
 from harness.artifacts.tables import BANDS, DETECT, END_TO_END, STATISTICS, TASKS, pack
-from harness.data import coco, scenes, sprites
+from harness.data import annotated
+from harness.data.annotated import AnnotatedImages
 from harness.data.coco import Annotations, Instances
-from harness.data.images import hashes
 from harness.evidence.resampling import DRAWS, FloatArray, resample_weights
 from harness.maths.average_precision import IOUS, Matches, average_precision
 from harness.models import checkpoint
-from harness.models.build import build, normaliser
+from harness.models.build import build, normalisation, normaliser
 from harness.models.detections import matches
-from harness.models.tokens import LAYERS, depth_of, patch_side, patch_tokens
-from harness.params.images import ScenesData
+from harness.models.tokens import LAYERS, depth_of, patch_side, patch_tokens, resample_positions
+from harness.params.images import ReaderData, ScenesData
 from harness.params.profile import DetectionParams
 from harness.params.wording import nearest
 from harness.stages.place import Place
-from harness.training.detector import Backbone, Detector, detect, train
+from harness.training.detector import Backbone, Detector, Features, detect, train
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "faster-coco-eval")
-# COCO's bands of area are fixed in pixels; scenes are divided at the terciles of their own objects' areas.
 LARGEST = 1e10
-# Images whose detections are kept to be shown, and the least score of these.
-PICTURES, SHOWN = 6, 0.5
+# COCO's bands of area are fixed in pixels; scenes are divided at the terciles of their own objects' areas.
+COCO_BANDS = np.array([(0.0, LARGEST), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, LARGEST)])
+# Images whose detections are kept to be shown, the least score of these, and the most that an image has of pixels a side.
+PICTURES, SHOWN, LARGE = 6, 0.5, 256
+# Bytes of features that are kept in memory.
+CACHED = 4 << 30
 # Images in one forward of the frozen network.
 FORWARD = 256
 
@@ -41,12 +44,13 @@ def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
     each; and the matches that they are made of.
 
     layers: which blocks of the frozen network the detector reads, or end-to-end: the last one of a network that is trained with
-    it. Raises InvalidInput for a profile without detection, other layers, and a network without patch tokens.
+    it. Raises InvalidInput for a profile without detection, other layers, a network without patch tokens, and as
+    `annotated.folder` does for a folder of images.
     """
     settings, data = place.settings.detection, place.settings.data
-    if settings is None or not isinstance(data, ScenesData):
-        seen, expected = "none", "parameters of a detector on composed scenes"
-        raise InvalidInput("params.yaml", field=f"profiles.{place.profile}.detection", seen=seen, expected=expected)
+    if settings is None:
+        field, expected = f"profiles.{place.profile}.detection", "parameters of a detector"
+        raise InvalidInput("params.yaml", field=field, seen="none", expected=expected)
     if layers not in (*LAYERS, END_TO_END):
         raise InvalidInput("command line", field="--layers", seen=layers, expected=nearest(layers, [*LAYERS, END_TO_END]))
     trained = settings.end_to_end if layers == END_TO_END else None
@@ -57,37 +61,38 @@ def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
     options = architecture.options | ({} if trained is None else {"drop_path_rate": trained.drop_path})
     network = build(architecture.name, **options)
     weights = checkpoint.load(place.path("checkpoints", model), network, place.precision(model))
-    depth_of(network)  # Refuses a network without patch tokens before anything is composed.
-    normalise = normaliser(data.mean, data.std).to(device)
-    (train_pixels, train_objects), (pixels, objects) = (
-        _scenes(data, settings, split, count)
-        for split, count in (("train", settings.train), ("validation", settings.validation))
-    )
-    classes = len(train_objects.categories)
+    depth_of(network)  # Refuses a network without patch tokens before anything is read or composed.
+    side = settings.coco.size if settings.coco else settings.world.size if settings.world else 0
+    resample_positions(network, side)
+    normalise = normaliser(*normalisation(place.params.weights(model, place.profile), data)).to(device)
+    learnt, judged = (_images(data, settings, split) for split in ("train", "validation"))
+    classes = len(learnt.objects.categories)
     torch.manual_seed(settings.seed)
     read = "final" if trained else layers
-    width, side = network.embed_dim * len(LAYERS[read]), patch_side(network)
-    detector = Detector(width, side, settings.world.size, classes, settings)
+    detector = Detector(network.embed_dim * len(LAYERS[read]), patch_side(network), side, classes, settings)
     if trained is None:
-        tokens = patch_tokens(network, normalise, train_pixels, read, batch=FORWARD, device=device)
-        loss = train(tokens, train_objects.instances, detector, settings.seed, device=device)
+        features = _frozen(network, normalise, learnt, read, side, device)
+        loss = train(features, learnt, detector, settings.seed, device=device)
     else:
-        backbone, images = Backbone(network, normalise, trained), torch.from_numpy(train_pixels)
-        loss = train(images, train_objects.instances, detector, settings.seed, backbone=backbone, device=device)
-    validation = patch_tokens(network, normalise, pixels, read, batch=FORWARD, device=device)
-    found = detect(detector, validation, device=device)
-    bands = bands_of(objects)
-    made = {task: matches(objects.instances, found, classes, bands, task) for task in TASKS}
+        backbone = Backbone(network, normalise, trained)
+
+        def trained_features(chosen: NDArray[np.int64]) -> Tensor:
+            return backbone(torch.from_numpy(learnt.read(chosen, side)).to(device))
+
+        loss = train(trained_features, learnt, detector, settings.seed, backbone=backbone, device=device)
+    found = detect(_frozen(network, normalise, judged, read, side, device), judged, detector, device=device)
+    bands = COCO_BANDS if settings.coco else bands_of(judged.objects)
+    made = {task: matches(judged.objects.instances, found, classes, bands, task) for task in TASKS}
     provenance = place.provenance(
         __name__,
         [architecture, data, settings, layers],
-        images=digest(hashes(pixels).tolist()),
+        images=judged.digest(),
         weights=weights.sha256,
         inputs={f"checkpoints/{model}": weights.sha256},
         libraries=LIBRARIES,
     )
     arrays = {"ap": np.stack([resampled(made[task]) for task in TASKS]).astype(np.float32), "edges": bands[1:3, 1]}
-    arrays |= {"loss": np.array(loss, np.float32)} | records(made) | pictures(pixels, found, objects.categories)
+    arrays |= {"loss": np.array(loss, np.float32)} | records(made) | pictures(judged, found, side)
     store.write_arrays(place.path("detect", layers, model), DETECT, arrays, provenance)
 
 
@@ -133,27 +138,44 @@ def records(made: dict[str, list[Matches]]) -> dict[str, NDArray[np.generic]]:
     return columns
 
 
-def pictures(
-    pixels: NDArray[np.uint8], found: Sequence[Instances], categories: Sequence[str]
-) -> dict[str, NDArray[np.generic]]:
+def pictures(images: AnnotatedImages, found: Sequence[Instances], side: int) -> dict[str, NDArray[np.generic]]:
     """The first images with those of their detections whose score is at least SHOWN, as columns.
 
-    pixels: (n, s, s, 3). found: the detections of each image.
+    found: the detections of each image, in its own pixels. side: of the network's input; what is shown is no larger than LARGE.
     """
-    each = [(i, one, np.flatnonzero(one.score >= SHOWN)) for i, one in enumerate(found[:PICTURES])]
-    size = pixels.shape[1:3]
-    masks = [one.masks()[kept] if len(kept) else np.zeros((0, *size), bool) for _, one, kept in each]
+    shown = range(min(PICTURES, len(images)))
+    side = min(side, LARGE)
+    each = [images.fitted(found[i].chosen(found[i].score >= SHOWN), i, side) for i in shown]
+    masks = [one.masks() for one in each if len(one)] or [np.zeros((0, side, side), bool)]
     return {
-        "picture": pixels[:PICTURES],
-        "shown_picture": np.concatenate([np.full(len(kept), i) for i, _, kept in each]).astype(np.int16),
-        "shown_box": np.concatenate([one.box[kept].reshape(-1, 4) for _, one, kept in each]).astype(np.float32),
+        "picture": images.read(shown, side),
+        "shown_picture": np.repeat(shown, [len(one) for one in each]).astype(np.int16),
+        "shown_box": np.concatenate([one.box for one in each]).astype(np.float32),
         "shown_mask": np.concatenate(masks).astype(np.uint8),
-        "shown_category": np.concatenate([one.category[kept] for _, one, kept in each]).astype(np.int16),
-        "shown_score": np.concatenate([one.score[kept] for _, one, kept in each]).astype(np.float32),
-        "categories": pack(categories),
+        "shown_category": np.concatenate([one.category for one in each]).astype(np.int16),
+        "shown_score": np.concatenate([one.score for one in each]).astype(np.float32),
+        "categories": pack(images.objects.categories),
     }
 
 
-def _scenes(data: ScenesData, settings: DetectionParams, split: str, count: int) -> tuple[NDArray[np.uint8], Annotations]:
-    made = scenes.compose(sprites.load(data.sprites, split, None), settings.world, split, np.arange(count))
-    return made.image, coco.parse(made.coco(), f"{split} scenes")
+def _images(data: ScenesData | ReaderData, settings: DetectionParams, split: str) -> AnnotatedImages:
+    count = settings.train if split == "train" else settings.validation
+    if settings.coco:
+        return annotated.folder(settings.coco, split, count)
+    if settings.world is None or not isinstance(data, ScenesData):
+        raise InvalidInput("params.yaml", field="detection", seen="no images", expected="world, of scenes, or coco, a folder")
+    return annotated.composed(data, settings.world, split, count)
+
+
+def _frozen(network: nn.Module, normalise: nn.Module, images: AnnotatedImages, layers: str, side: int, device: str) -> Features:
+    """Patch tokens of a frozen network: computed once where all of them fit into CACHED bytes, else whenever they are read."""
+
+    def tokens(chosen: NDArray[np.int64]) -> Tensor:
+        return patch_tokens(network, normalise, images.read(chosen, side), layers, batch=FORWARD, device=device)
+
+    bytes_of_one = 2 * network.embed_dim * len(LAYERS[layers]) * (side // patch_side(network)) ** 2
+    if bytes_of_one * len(images) > CACHED:
+        return lambda chosen: tokens(chosen).to(device).float()
+    starts = range(0, len(images), FORWARD)
+    cached = torch.cat([tokens(np.arange(start, min(start + FORWARD, len(images)))) for start in starts])
+    return lambda chosen: cached[chosen].to(device).float()

@@ -37,7 +37,7 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
     Raises InvalidInput for a profile without segmentation, and for a network without patch tokens.
     """
     chosen, detection, data = place.settings.segmentation, place.settings.detection, place.settings.data
-    if chosen is None or detection is None or not isinstance(data, ScenesData):
+    if chosen is None or detection is None or detection.world is None or not isinstance(data, ScenesData):
         seen, expected = "none", "segmentation beside detection, on composed scenes"
         raise InvalidInput("params.yaml", field=f"profiles.{place.profile}.segmentation", seen=seen, expected=expected)
     architecture = place.params.architecture(model, place.profile)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,15 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from harness.artifacts.errors import InvalidInput
 from harness.data import draws
+from harness.data.annotated import AnnotatedImages
 from harness.data.coco import Instances, encode
 from harness.models.tokens import depth_of
 from harness.params.profile import DetectionParams, EndToEndParams
 from harness.training.schedules import warmup_cosine
 
 Target = dict[str, Tensor]
+# Indices of images (b,) to their features (b, width, h, w), in single precision on the device.
+Features = Callable[[NDArray[np.int64]], Tensor]
 
 
 class Pyramid(nn.Module):
@@ -82,10 +85,10 @@ class Detector(nn.Module):
             RPNHead(channels, anchors.num_anchors_per_location()[0]),
             fg_iou_thresh=0.7,
             bg_iou_thresh=0.3,
-            batch_size_per_image=64,
+            batch_size_per_image=params.rpn_anchors,
             positive_fraction=0.5,
-            pre_nms_top_n={"training": 200, "testing": 200},
-            post_nms_top_n={"training": 60, "testing": 60},
+            pre_nms_top_n=dict.fromkeys(("training", "testing"), params.proposals[0]),
+            post_nms_top_n=dict.fromkeys(("training", "testing"), params.proposals[1]),
             nms_thresh=0.7,
         )
         # torchvision's defaults are made for objects of 224 pixels at stride 16: all small ones go to one level.
@@ -103,7 +106,7 @@ class Detector(nn.Module):
             score_thresh=0.05,
             nms_thresh=0.5,
             detections_per_img=params.detections,
-            mask_roi_pool=MultiScaleRoIAlign(names[:1], 14, **align),
+            mask_roi_pool=MultiScaleRoIAlign(names[: params.masked], 14, **align),
             mask_head=MaskRCNNHeads(channels, (channels, channels), 1),
             mask_predictor=MaskRCNNPredictor(channels, channels, classes + 1),
         )
@@ -146,8 +149,8 @@ class Backbone(nn.Module):
 
 
 def train(
-    inputs: Tensor,
-    objects: Sequence[Instances],
+    features: Features,
+    images: AnnotatedImages,
     detector: Detector,
     seed: int,
     *,
@@ -156,15 +159,13 @@ def train(
 ) -> list[float]:
     """Train a detector in place on the objects of each image. Returns the mean loss of each epoch.
 
-    inputs: cached features (n, width, h, w), in any precision; with a backbone, which is trained too, images (n, s, s, 3) of
-    uint8.
+    features: of chosen images. backbone: what they are the output of, where it is trained too.
 
     Images without an object take no part. Raises InvalidInput when the loss stops being finite.
     """
     params = detector.params
     detector.to(device).train()
-    kept = np.array([i for i, one in enumerate(objects) if len(one) and not one.crowd.all()])
-    targets = {int(i): _target(objects[i], device) for i in kept}
+    kept = np.array([i for i, one in enumerate(images.objects.instances) if len(one) and not one.crowd.all()], np.int64)
     decayed = [p for p in detector.parameters() if p.ndim > 1]
     plain = [p for p in detector.parameters() if p.ndim <= 1]
     groups = [
@@ -191,9 +192,7 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["scale"]
             chosen = order[step * params.batch : (step + 1) * params.batch]
-            given = inputs[chosen].to(device)
-            features = given.float() if backbone is None else backbone(given)
-            _, loss = detector(features, [targets[int(i)] for i in chosen])
+            _, loss = detector(features(chosen), [_target(images.instances(int(i), detector.size), device) for i in chosen])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(trained, 1.0)
@@ -207,13 +206,20 @@ def train(
 
 
 @torch.no_grad()
-def detect(detector: Detector, features: Tensor, *, device: str = "cpu", batch: int = 64) -> list[Instances]:
-    """The detections in each image."""
+def detect(
+    features: Features, images: AnnotatedImages, detector: Detector, *, device: str = "cpu", batch: int = 64
+) -> list[Instances]:
+    """The detections in each image, in pixels of the images as they are."""
     detector.to(device).eval()
     result = []
-    for part in features.split(batch):
-        found, _ = detector(part.to(device).float())
-        result += [_instances(one, detector.size) for one in found]
+    for start in range(0, len(images), batch):
+        chosen = np.arange(start, min(start + batch, len(images)))
+        found, _ = detector(features(chosen))
+        sizes = images.objects.size[chosen].tolist()
+        result += [
+            _instances(one, images.scale(int(i), detector.size), (height, width))
+            for i, one, (height, width) in zip(chosen, found, sizes, strict=True)
+        ]
     return result
 
 
@@ -228,11 +234,14 @@ def _target(objects: Instances, device: str) -> Target:
     }
 
 
-def _instances(found: dict[str, Tensor], size: int) -> Instances:
-    boxes = found["boxes"].double().cpu().numpy()
-    masks: NDArray[np.bool_] = np.zeros((0, size, size), bool)
+def _instances(found: dict[str, Tensor], scale: float, size: tuple[int, int]) -> Instances:
+    """Detections in an image that was resized by scale, in its own pixels. size: its height and width."""
+    edge = found["boxes"].new_tensor([size[1], size[0], size[1], size[0]])
+    scaled = (found["boxes"] / scale).clamp(min=0).minimum(edge)
+    boxes = scaled.double().cpu().numpy()
+    masks: NDArray[np.bool_] = np.zeros((0, *size), bool)
     if len(boxes):
-        pasted = roi_heads.paste_masks_in_image(found["masks"], found["boxes"], (size, size))
+        pasted = roi_heads.paste_masks_in_image(found["masks"], scaled, size)
         masks = (pasted[:, 0] > 0.5).cpu().numpy()
     box = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
     return Instances(

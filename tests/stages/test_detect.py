@@ -15,7 +15,8 @@ from harness.artifacts import store
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.tables import DETECT, END_TO_END, STATISTICS, TASKS
-from harness.data.coco import Instances
+from harness.data.annotated import AnnotatedImages
+from harness.data.coco import Annotations, Instances
 from harness.evidence.resampling import DRAWS, SEED, bootstrap_counts
 from harness.maths.average_precision import IOUS, Matches, average_precision
 from harness.models.build import build, normaliser
@@ -125,22 +126,27 @@ def test_end_to_end_the_backbone_learns_too_and_its_checkpoint_stays_as_it_is(
         detect.run(place(end_to_end=None), "random", END_TO_END)
 
 
-def test_what_is_shown_of_the_first_images_is_what_was_found_with_a_score_of_at_least_a_half() -> None:
-    size = 8
+@pytest.mark.parametrize("factor", [1, 2])
+def test_what_is_shown_of_the_first_images_is_what_was_found_with_a_score_of_at_least_a_half(factor: int) -> None:
+    """Images of 8 pixels, shown as they are and at twice the size."""
+    size, count = 8, detect.PICTURES + 1
     truth = np.zeros((3, size, size), bool)
     truth[0, 1:3, 2:5] = truth[1, 4:, :2] = truth[2, 0, 0] = True
     some = instances(truth, np.array([0.9, 0.5, 0.49]), np.array([2, 0, 1]))
     none = instances(truth[:0], np.zeros(0), np.zeros(0, int))
-    pixels = np.random.default_rng(0).integers(0, 256, (detect.PICTURES + 1, size, size, 3), dtype=np.uint8)
-    found = [none, some, *[none] * (detect.PICTURES - 2), some]
-    columns = detect.pictures(pixels, found, ("a", "b", "c"))
-    assert (columns["picture"] == pixels[: detect.PICTURES]).all()
+    pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    known = Annotations(("x",) * count, np.full((count, 2), size), (none,) * count, ("a", "b", "c"))
+    images = AnnotatedImages(known, pixels.__getitem__)
+    found = [none, some, *[none] * (count - 3), some]
+    columns = detect.pictures(images, found, factor * size)
+    assert columns["picture"].shape == (detect.PICTURES, factor * size, factor * size, 3)
+    assert factor == 2 or (columns["picture"] == pixels[: detect.PICTURES]).all()
     assert columns["shown_picture"].tolist() == [1, 1]
     assert columns["shown_category"].tolist() == [2, 0]
     assert columns["shown_score"].tolist() == pytest.approx([0.9, 0.5])
-    assert columns["shown_box"].tolist() == [[2, 1, 3, 2], [0, 4, 2, 4]]
-    assert (columns["shown_mask"] == truth[:2]).all()
-    nothing = detect.pictures(pixels, [none] * len(found), ("a", "b", "c"))
+    assert (columns["shown_box"] == factor * np.array([[2, 1, 3, 2], [0, 4, 2, 4]])).all()
+    assert (columns["shown_mask"] == truth[:2].repeat(factor, 1).repeat(factor, 2)).all()
+    nothing = detect.pictures(images, [none] * count, size)
     assert (nothing["shown_box"].shape, nothing["shown_mask"].shape) == ((0, 4), (0, size, size))
 
 
