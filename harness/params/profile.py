@@ -141,6 +141,11 @@ class DetectionParams(Strict):
     end_to_end: EndToEndParams | None = None
     seed: int = Field(default=0, ge=0)
 
+    @property
+    def side(self) -> int:
+        """Of the network's input in pixels; 0 without images."""
+        return self.coco.size if self.coco else self.world.size if self.world else 0
+
 
 class SegmentationParams(Strict):
     """A linear read-out of objects' masks from the patch tokens of each block, on the scenes of `detection`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,18 +13,23 @@ from torch import nn
 
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.layout import Layout
-from harness.artifacts.tables import BANK
+from harness.artifacts.tables import BANK, END_TO_END
+from harness.data.annotated import AnnotatedImages
 from harness.data.changes import changes_of
+from harness.data.coco import Annotations, Instances, encode
 from harness.data.images import Images, load
 from harness.models.build import build, normaliser
 from harness.models.layers import named_layers
 from harness.models.represent import represent
+from harness.models.tokens import LAYERS, patch_side, resample_positions
 from harness.params.models import Released, start_of
-from harness.params.profile import Profile
+from harness.params.profile import DetectionParams, Profile
 from harness.params.recipes import Recipe
+from harness.stages.detect import frozen_features, trained_features
 from harness.stages.extract import bank_shapes
 from harness.stages.place import Place
 from harness.stages.probe import feature_sets
+from harness.training.detector import Backbone, Detector, train
 from harness.training.probes import grid
 
 # Seconds: a network that takes longer for one image is measured by that.
@@ -88,6 +93,8 @@ def run(place: Place, *, device: str = "cpu", say: Callable[[str], None] = print
     else:
         probes = f"probes {_duration(sum(probe_operations(settings, one, classes) for one in layouts) / speed)}"
     say(f"products: k-NN {near}, {probes}, at least, at {speed / 1e12:.2g} TFLOP/s")
+    for line in detection(place, device):
+        say(line)
     weights = [place.params.weights(model, place.profile) for model in models]
     recipes = [model for model, one in zip(models, weights, strict=True) if isinstance(one, Recipe) or model != start_of(model)]
     missing = [str(one.path) for one in weights if isinstance(one, Released) and not one.path.is_file()]
@@ -95,6 +102,52 @@ def run(place: Place, *, device: str = "cpu", say: Callable[[str], None] = print
         say(f"beside that, training of {', '.join(recipes)} where it is not done")
     if missing:
         say(f"to fetch first: {', '.join(missing)}")
+
+
+def detection(place: Place, device: str) -> Iterator[str]:
+    """How long the profile's detectors take to train, by kind, at the rate of an image here; nothing without detectors."""
+    profile, settings = place.settings, place.settings.detection
+    further = [layers for layers in LAYERS if layers != "final"]
+    kinds = [("final", profile.detected), *((layers, profile.detected_deeper) for layers in further)]
+    for layers, models in [*kinds, (END_TO_END, profile.detected_end_to_end)]:
+        if not models or settings is None:
+            continue
+        architecture = place.params.architecture(models[0], place.profile)
+        network = build(architecture.name, **architecture.options)
+        one = detector_seconds(settings, network, layers, device)
+        seen = settings.train * settings.epochs
+        took = _duration(len(models) * seen * one)
+        yield f"detection, {layers}: {len(models)} x {seen:,} images through a detector, {took}, at {1 / one:.1f} images/s"
+
+
+def detector_seconds(settings: DetectionParams, network: nn.Module, layers: str, device: str) -> float:
+    """Seconds that an image takes in the training of a detector: with the network's forward where features are not kept in
+    memory, and its backward where it is trained. Measured on a batch of blank images with an object each.
+    """
+    side, n = settings.side, min(settings.batch, 16)
+    resample_positions(network, side)
+    read = "final" if layers == END_TO_END else layers
+    mask = np.zeros((side, side), bool)
+    mask[side // 4 : side // 2, side // 4 : side // 2] = True
+    corner = np.array([[side // 4, side // 4, side // 2 - side // 4, side // 2 - side // 4]], float)
+    box = Instances(corner, (encode(mask),), np.zeros(1, int), np.full(1, float(mask.sum())), np.zeros(1, bool), np.ones(1))
+    objects = Annotations(("blank",) * n, np.full((n, 2), side), (box,) * n, ("object",))
+    images = AnnotatedImages(objects, lambda _: np.zeros((side, side, 3), np.uint8))
+    normalise = normaliser((0.5,) * 3, (0.25,) * 3).to(device)
+    timed = settings.model_copy(update={"epochs": 1, "batch": n, "warmup_steps": 0})
+    detector = Detector(network.embed_dim * len(LAYERS[read]), patch_side(network), side, 1, timed)
+    if layers == END_TO_END:
+        assert settings.end_to_end is not None
+        backbone = Backbone(network, normalise, settings.end_to_end)
+        features = trained_features(backbone, images, side, device)
+    else:
+        backbone, features = None, frozen_features(network, normalise, images, read, side, device, count=settings.train)
+    taken = []
+    for _ in range(2):  # The first warms up.
+        start = time.perf_counter()
+        train(features, images, detector, 0, backbone=backbone, device=device)
+        taken.append((time.perf_counter() - start) / n)
+    return taken[-1]
 
 
 def forwards(settings: Profile) -> Forwards:

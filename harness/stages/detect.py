@@ -62,25 +62,22 @@ def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
     network = build(architecture.name, **options)
     weights = checkpoint.load(place.path("checkpoints", model), network, place.precision(model))
     depth_of(network)  # Refuses a network without patch tokens before anything is read or composed.
-    side = settings.coco.size if settings.coco else settings.world.size if settings.world else 0
+    side = settings.side
     resample_positions(network, side)
     normalise = normaliser(*normalisation(place.params.weights(model, place.profile), data)).to(device)
-    learnt, judged = (_images(data, settings, split) for split in ("train", "validation"))
+    learnt, judged = (annotated_images(data, settings, split) for split in ("train", "validation"))
     classes = len(learnt.objects.categories)
     torch.manual_seed(settings.seed)
     read = "final" if trained else layers
     detector = Detector(network.embed_dim * len(LAYERS[read]), patch_side(network), side, classes, settings)
     if trained is None:
-        features = _frozen(network, normalise, learnt, read, side, device)
+        features = frozen_features(network, normalise, learnt, read, side, device)
         loss = train(features, learnt, detector, settings.seed, device=device)
     else:
         backbone = Backbone(network, normalise, trained)
-
-        def trained_features(chosen: NDArray[np.int64]) -> Tensor:
-            return backbone(torch.from_numpy(learnt.read(chosen, side)).to(device))
-
-        loss = train(trained_features, learnt, detector, settings.seed, backbone=backbone, device=device)
-    found = detect(_frozen(network, normalise, judged, read, side, device), judged, detector, device=device)
+        features = trained_features(backbone, learnt, side, device)
+        loss = train(features, learnt, detector, settings.seed, backbone=backbone, device=device)
+    found = detect(frozen_features(network, normalise, judged, read, side, device), judged, detector, device=device)
     bands = COCO_BANDS if settings.coco else bands_of(judged.objects)
     made = {task: matches(judged.objects.instances, found, classes, bands, task) for task in TASKS}
     provenance = place.provenance(
@@ -158,7 +155,8 @@ def pictures(images: AnnotatedImages, found: Sequence[Instances], side: int) -> 
     }
 
 
-def _images(data: ScenesData | ReaderData, settings: DetectionParams, split: str) -> AnnotatedImages:
+def annotated_images(data: ScenesData | ReaderData, settings: DetectionParams, split: str) -> AnnotatedImages:
+    """The images of a split that detectors learn from or are judged on. Raises InvalidInput for a profile without any."""
     count = settings.train if split == "train" else settings.validation
     if settings.coco:
         return annotated.folder(settings.coco, split, count)
@@ -167,14 +165,31 @@ def _images(data: ScenesData | ReaderData, settings: DetectionParams, split: str
     return annotated.composed(data, settings.world, split, count)
 
 
-def _frozen(network: nn.Module, normalise: nn.Module, images: AnnotatedImages, layers: str, side: int, device: str) -> Features:
-    """Patch tokens of a frozen network: computed once where all of them fit into CACHED bytes, else whenever they are read."""
+def trained_features(backbone: Backbone, images: AnnotatedImages, side: int, device: str) -> Features:
+    """The patch tokens of a network that is trained."""
+    return lambda chosen: backbone(torch.from_numpy(images.read(chosen, side)).to(device))
+
+
+def frozen_features(
+    network: nn.Module,
+    normalise: nn.Module,
+    images: AnnotatedImages,
+    layers: str,
+    side: int,
+    device: str,
+    *,
+    count: int | None = None,
+) -> Features:
+    """Patch tokens of a frozen network: computed once where all of them fit into CACHED bytes, else whenever they are read.
+
+    count: of the images that there will be, where these stand for more.
+    """
 
     def tokens(chosen: NDArray[np.int64]) -> Tensor:
         return patch_tokens(network, normalise, images.read(chosen, side), layers, batch=FORWARD, device=device)
 
     bytes_of_one = 2 * network.embed_dim * len(LAYERS[layers]) * (side // patch_side(network)) ** 2
-    if bytes_of_one * len(images) > CACHED:
+    if bytes_of_one * (count or len(images)) > CACHED:
         return lambda chosen: tokens(chosen).to(device).float()
     starts = range(0, len(images), FORWARD)
     cached = torch.cat([tokens(np.arange(start, min(start + FORWARD, len(images)))) for start in starts])

@@ -13,8 +13,9 @@ from harness.__main__ import main
 from harness.artifacts.closure import ROOT
 from harness.artifacts.layout import Layout
 from harness.artifacts.tables import TOKENS
+from harness.models.build import build
 from harness.params.load import load_params
-from harness.stages import cost, extract, knn, probe, sweep, weights
+from harness.stages import cost, detect, extract, knn, probe, sweep, weights
 from harness.stages.place import Place
 from harness.training import probes as training
 
@@ -125,3 +126,38 @@ def test_it_is_printed_with_a_rate_measured_here(tiny: Place, capsys: pytest.Cap
     assert memory == "memory: up to 0.0 GB, of the features that probes read"
     assert re.fullmatch(r"products: k-NN 0 minutes, probes 0 minutes, at least, at [\d.e-]+ TFLOP/s", products)
     assert training == "beside that, training of taught, one_ft where it is not done"
+
+
+def test_detectors_are_counted_at_a_rate_measured_here(capsys: pytest.CaptureFixture[str]) -> None:
+    known = load_params(ROOT / "params.yaml")
+    assert list(cost.detection(Place(known, "laptop"), "cpu")) == []
+    settings = known.of("embedded").detection
+    assert settings is not None
+    small = settings.model_copy(update={"train": 64, "epochs": 3, "batch": 4, "channels": 8})
+    update = {"detected": ("moco_v3", "mae"), "detected_deeper": (), "detected_end_to_end": ("mae",), "detection": small}
+    profile = known.of("embedded").model_copy(update=update)
+    found = list(cost.detection(Place(known.model_copy(update={"profiles": {"embedded": profile}}), "embedded"), "cpu"))
+    assert [line.split(":")[0] for line in found] == ["detection, final", "detection, end-to-end"]
+    assert "2 x 192 images" in found[0]
+    assert "1 x 192 images" in found[1]
+    assert all(float(re.findall(r"at ([\d.]+) images/s", line)[0]) > 0 for line in found)
+
+
+def test_a_detector_whose_features_do_not_fit_into_memory_forwards_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_params(ROOT / "params.yaml").of("embedded").detection
+    assert settings is not None
+    seen: list[int] = []
+    tokens = detect.patch_tokens
+
+    def counted(*given: Any, **more: Any) -> Any:
+        seen.append(len(given[2]))
+        return tokens(*given, **more)
+
+    monkeypatch.setattr(detect, "patch_tokens", counted)
+    architecture = load_params(ROOT / "params.yaml").of("embedded").architectures["vit"]
+    small = settings.model_copy(update={"batch": 4, "channels": 8})
+    for most, forwarded in ((detect.CACHED, [4]), (0, [4, 4])):
+        monkeypatch.setattr(detect, "CACHED", most)
+        seen.clear()
+        cost.detector_seconds(small, build(architecture.name, **architecture.options), "final", "cpu")
+        assert seen == forwarded
