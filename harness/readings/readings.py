@@ -17,6 +17,7 @@ from harness.artifacts.tables import (
     END_TO_END,
     FINAL,
     KNN,
+    PIXELS,
     PROBE,
     SEGMENT,
     SIMILARITY,
@@ -102,6 +103,12 @@ class Readings:
     def knn(self, model: str) -> Accuracy:
         """The 20-NN accuracy of a model."""
         return cached.accuracy(self._files.of_model("knn", KNN, model)[0])
+
+    def pixels(self) -> float:
+        """20-NN accuracy on raw pixels in percent."""
+        self._files.check()
+        pixels = self._files.arrays("pixels.safetensors", PIXELS)
+        return 100 * float((pixels["vote"] == pixels["label"]).mean())
 
     def probes(self, model: str) -> ProbeAccuracy:
         """The accuracy of a model's probes."""
@@ -214,9 +221,12 @@ class Readings:
         kind = {model: params.model(model).architecture for model in there}
         raw = [model for model in there if params.model(model).family == "random"]
         others = [run for known in further.values() for run in known if kind[run] not in {kind[model] for model in untrained}]
+        every = [run for known in (*runs.values(), *further.values()) for run in known]
+        reconstruction = [run for run in every if params.model(run).family == "rec"]
         own_kind = {run: [model for model in raw if kind[model] == kind[run]] for run in others}
         anchors = params.of(source).anchors
-        return Panel(Instrument(measures, own.knn, runs, untrained, supervised, anchors, own_kind), further)
+        instrument = Instrument(measures, own.knn, runs, untrained, supervised, reconstruction, own.pixels, anchors, own_kind)
+        return Panel(instrument, further)
 
     def measures(self, model: str) -> dict[str, Measure]:
         """The measures by which a model can be compared with the paper's methods, by name.

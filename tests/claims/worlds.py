@@ -49,6 +49,7 @@ IMAGES, QUERIES, PROBED, CLASSES = 400, 4000, 20_000, 10
 JE_DEPTH = np.arange(12.0)
 REC_DEPTH = np.concatenate([np.linspace(0, 5, 3), np.linspace(6, 11, 9)])
 REACH = 4.0  # blocks over which layers stay alike
+PIXEL_ACCURACY = 40.0  # 20-NN on raw pixels, %
 PIXELS = 0.2  # every layer's cosine with the pixels
 OWN = 0.95  # of what a method's layers do not share with others, the part that its runs have in common
 
@@ -346,7 +347,8 @@ MEASURES = ("cka", "deconfounded", "mutual", "cls", "gap")
 def instrument(world: World) -> Instrument:
     """A world's instrument, which keeps what it has found of the measures for all claims about that world."""
     measures = {name: getattr(world, name) for name in MEASURES}
-    return Instrument(measures, world.knn, world.runs, list(world.untrained), [SUPERVISED])
+    rebuilt = [*REC, "mae_1", "mae_2", "fcmae"]
+    return Instrument(measures, world.knn, world.runs, list(world.untrained), [SUPERVISED], rebuilt, lambda: PIXEL_ACCURACY)
 
 
 def on_panel(claim: Callable[..., Any], world: World) -> tuple[Decision, Inputs]:

@@ -60,11 +60,13 @@ def panel_of(
     runs: Mapping[str, list[str]] = RUNS,
     untrained: tuple[str, ...] = ("random",),
     accuracies: Mapping[str, float] | None = None,
+    pixels: float = 50.0,
 ) -> Panel:
-    percent = {"random": 20.0, "supervised": 95.0} | dict.fromkeys(METHOD, 40.0) | dict(accuracies or {})
+    percent = {"random": 20.0, "supervised": 95.0} | dict.fromkeys(METHOD, 75.0) | dict(accuracies or {})
     knn = {name: accuracy(value) for name, value in percent.items()}
     measures = {"cka": similarity or Alike()}
-    return Panel(Instrument(measures, knn.__getitem__, runs, untrained, ("supervised",)))  # type: ignore[arg-type]
+    instrument = Instrument(measures, knn.__getitem__, runs, untrained, ("supervised",), runs["mae"], lambda: pixels)  # type: ignore[arg-type]
+    return Panel(instrument)
 
 
 def stated(asks: str = "difference", margin: float | None = 0.1, **more: object) -> Claim:
@@ -299,7 +301,13 @@ def test_matches_must_be_there_between_replicates_and_not_with_untrained_network
 
 @pytest.mark.parametrize(
     ("accuracies", "named"),
-    [({"mae_2": 23.0}, "mae_2"), ({"supervised": 85.0}, "supervised"), ({"random": 37.0}, "moco")],
+    [
+        ({"moco_1": 66.0}, "moco_1"),
+        ({"moco": 64.0, "dino": 66.0}, "moco, dino"),
+        ({"supervised": 90.5}, "supervised"),
+        ({"mae_2": 35.5}, "mae_2"),
+        ({"random": 62.0}, "mae"),
+    ],
 )
 @pytest.mark.parametrize("asks", ["difference", "level", "match", "trait"])
 def test_methods_that_were_not_taught_are_not_spoken_of(accuracies: dict[str, float], named: str, asks: str) -> None:
@@ -308,30 +316,40 @@ def test_methods_that_were_not_taught_are_not_spoken_of(accuracies: dict[str, fl
     assert f"not so for {named}" in decision.reason
 
 
+@pytest.mark.parametrize(("pixels", "state", "bar"), [(58.0, State.SUPPORTED, ""), (62.0, State.UNCALIBRATED, "needed 77.0 %")])
+def test_a_joint_embedding_must_be_well_above_raw_pixels(pixels: float, state: State, bar: str) -> None:
+    decision, inputs = decide(panel_of(pixels=pixels), gap({}))
+    assert decision.state is state
+    assert f"dino_2 75.0 %, raw pixels {pixels:.1f} %" in inputs.instrument
+    assert bar in inputs.instrument
+    # A reconstruction model is not asked for its neighbours.
+    assert "mae" not in inputs.instrument.split("linear probe")[0]
+
+
 @pytest.mark.parametrize(
-    ("published", "state"), [(40.9, State.SUPPORTED), (41.1, State.UNCALIBRATED), (38.9, State.UNCALIBRATED)]
+    ("published", "state"), [(75.9, State.SUPPORTED), (76.1, State.UNCALIBRATED), (73.9, State.UNCALIBRATED)]
 )
 def test_what_others_published_of_the_weights_must_be_met(published: float, state: State) -> None:
     panel = panel_of()
     anchored = replace(panel, instrument=replace(panel.instrument, anchors={"dino": published}))
     decision, inputs = decide(anchored, gap({}))
     assert decision.state is state
-    assert f"dino 40.0 % where {published:g} % is published" in inputs.instrument
+    assert f"dino 75.0 % where {published:g} % is published" in inputs.instrument
 
 
 @pytest.mark.parametrize(
     ("accuracy", "own", "state", "said"),
     [
-        (33.0, ["conv"], State.SUPPORTED, "dino +7.0"),
-        (37.0, ["conv"], State.UNCALIBRATED, "dino +3.0"),
-        (33.0, [], State.UNCALIBRATED, "no untrained network of the architecture of dino"),
+        (55.0, ["conv"], State.SUPPORTED, "mae +20.0"),
+        (62.0, ["conv"], State.UNCALIBRATED, "mae +13.0"),
+        (55.0, [], State.UNCALIBRATED, "no untrained network of the architecture of mae"),
     ],
 )
 def test_what_training_taught_is_what_an_untrained_network_of_the_kind_does_not_have(
     accuracy: float, own: list[str], state: State, said: str
 ) -> None:
     panel = panel_of(accuracies={"conv": accuracy})
-    other = replace(panel, instrument=replace(panel.instrument, own_kind={"dino": own}))
+    other = replace(panel, instrument=replace(panel.instrument, own_kind={"mae": own}))
     decision, inputs = decide(other, gap({}))
     assert decision.state is state
     assert said in inputs.instrument
