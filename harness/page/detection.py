@@ -12,7 +12,6 @@ from matplotlib.patches import Rectangle
 
 from harness.artifacts import store
 from harness.artifacts.tables import DETECT, END_TO_END, unpack
-from harness.models.tokens import LAYERS
 from harness.page.bars import bars
 from harness.page.styles import WIDE, nothing_to_draw, style
 from harness.params.models import start_of
@@ -61,7 +60,7 @@ def by_blocks(place: Place) -> tuple[Figure, str]:
         raise nothing_to_draw(place, "detect", "no detector reads the tokens of further blocks", "detected_deeper")
     figure = Figure(figsize=(WIDE, 3.4), layout="constrained")
     axes, said = figure.subplots(1, len(TASKS), sharey=True), []
-    known = {model: {layers: _accuracy(place, layers, model) for layers in LAYERS} for model in models}
+    known = {model: {layers: _accuracy(place, layers, model) for layers in READ} for model in models}
     for axis, (task, name) in zip(axes, TASKS.items(), strict=True):
         bars(axis, place, {model: [found[layers].points(task, "ap") for layers in READ] for model, found in known.items()})
         _label(axis, list(READ.values()), name)
