@@ -9,6 +9,7 @@ from harness.artifacts import store
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.tables import CURVE, KNN, PIXELS, PROBE, TOKENS, unpack
 from harness.page.styles import GREY, WIDE, methods_of, nothing_to_draw, style, styles
+from harness.readings import accuracy as readings
 from harness.readings.probes import MeasuredProbes, ProbeAccuracy, difference
 from harness.stages.place import Place
 
@@ -27,8 +28,7 @@ PROBED = {
 
 def pixel_accuracy(place: Place) -> float:
     """20-NN accuracy on raw pixels in percent."""
-    pixels = store.read_arrays(place.path("pixels"), PIXELS)
-    return 100 * float((pixels["vote"] == pixels["label"]).mean())
+    return readings.pixel_accuracy(store.read_arrays(place.path("pixels"), PIXELS))
 
 
 def final_accuracies(place: Place, model: str) -> dict[str, float]:

@@ -15,7 +15,7 @@ from harness.artifacts.tables import DETECT, END_TO_END, unpack
 from harness.page.bars import bars
 from harness.page.styles import WIDE, nothing_to_draw, style
 from harness.params.models import start_of
-from harness.readings.detection import DetectionAccuracy
+from harness.readings.detection import DetectionAccuracy, detected_with
 from harness.stages.place import Place
 
 TASKS = {"box": "boxes", "mask": "masks"}
@@ -41,7 +41,7 @@ def by_size(place: Place) -> tuple[Figure, str]:
     axes, said = figure.subplots(len(rows), len(TASKS), sharey=True, squeeze=False), []
     for own, (layers, models) in zip(axes, rows.items(), strict=True):
         for axis, (task, name) in zip(own, TASKS.items(), strict=True):
-            known = {model: _accuracy(place, layers, model) for model in models}
+            known = {model: accuracy(place, layers, model) for model in models}
             bars(axis, place, {m: [found.points(task, size) for size in SIZES] for m, found in known.items()})
             _label(axis, list(SIZES.values()), f"{name}, {ROWS[layers]}")
             said += [
@@ -60,7 +60,7 @@ def by_blocks(place: Place) -> tuple[Figure, str]:
         raise nothing_to_draw(place, "detect", "no detector reads the tokens of further blocks", "detected_deeper")
     figure = Figure(figsize=(WIDE, 3.4), layout="constrained")
     axes, said = figure.subplots(1, len(TASKS), sharey=True), []
-    known = {model: {layers: _accuracy(place, layers, model) for layers in READ} for model in models}
+    known = {model: {layers: accuracy(place, layers, model) for layers in READ} for model in models}
     for axis, (task, name) in zip(axes, TASKS.items(), strict=True):
         bars(axis, place, {model: [found[layers].points(task, "ap") for layers in READ] for model, found in known.items()})
         _label(axis, list(READ.values()), name)
@@ -113,11 +113,13 @@ def _label(axis: Axes, groups: Sequence[str], title: str) -> None:
     axis.set(title=title, xticks=range(len(groups)), xticklabels=groups, ylim=(0, None))
 
 
-def _accuracy(place: Place, layers: str, model: str) -> DetectionAccuracy:
+def accuracy(place: Place, layers: str, model: str) -> DetectionAccuracy:
+    """What a model's detector reaches that reads these layers. Raises MissingArtifact."""
     return DetectionAccuracy.from_arrays(store.read_arrays(place.path("detect", layers, model), DETECT))
 
 
 def _shown(place: Place, layers: str) -> list[str]:
     """The first run of each model that has a detector."""
-    models = place.settings.detected_end_to_end if layers == END_TO_END else place.settings.detected
-    return [model for model in models if place.params.model(start_of(model)).replicate_of is None]
+    return [
+        model for model in detected_with(place.settings, layers) if place.params.model(start_of(model)).replicate_of is None
+    ]

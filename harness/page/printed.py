@@ -10,10 +10,11 @@ from pathlib import Path
 
 from harness.artifacts import store
 from harness.artifacts.errors import MissingArtifact
-from harness.artifacts.tables import AGREE, DETECT, END_TO_END, PROBE, TASKS
+from harness.artifacts.tables import AGREE, END_TO_END, PROBE, TASKS
 from harness.evidence.estimate import Estimate
+from harness.page import detection
 from harness.readings.agreement import Agreement
-from harness.readings.detection import PRINTED_STATISTICS, DetectionAccuracy, printed_key
+from harness.readings.detection import PRINTED_STATISTICS, DetectionAccuracy, detected_with, printed_key
 from harness.readings.probes import ProbeAccuracy
 from harness.readings.published import Number, load
 from harness.stages.place import Place
@@ -48,7 +49,7 @@ def beside(place: Place) -> tuple[list[Beside], int]:
         return [], 0
     numbers = load(PUBLISHED).numbers
     measured: dict[str, tuple[str, str, Callable[[], Estimate]]] = {}
-    probes = cache(partial(_probes, place))
+    probes, detectors = cache(partial(_probes, place)), cache(partial(detection.accuracy, place))
     for model in place.params.models:
         for features, words in _SETS.items():
             own = partial(_accuracy, probes, model, features)
@@ -61,11 +62,11 @@ def beside(place: Place) -> tuple[list[Beside], int]:
                 same,
             )
         for table, (where, layers) in _DETECTED.items():
-            if model not in (place.settings.detected_end_to_end if layers == END_TO_END else place.settings.detected):
+            if model not in detected_with(place.settings, layers):
                 continue
             for task, statistic in product(TASKS, PRINTED_STATISTICS):
                 words = f"{place.params.title(model)}, {task}{'' if statistic == 'ap' else f', {statistic} objects'}"
-                points = partial(_points, place, layers, model, task, statistic)
+                points = partial(_points, detectors, layers, model, task, statistic)
                 measured[printed_key(table, task, statistic, model)] = (where, words, points)
     rows = [
         Beside(*measured[key][:2], _printed(one), _ours(measured[key][2])) for key, one in numbers.items() if key in measured
@@ -86,9 +87,8 @@ def _same(place: Place, a: str, b: str) -> Estimate:
     return Agreement.from_arrays(store.read_pairs(place.path("agree", one), AGREE).of(other)).same_answer()
 
 
-def _points(place: Place, layers: str, model: str, task: str, statistic: str) -> Estimate:
-    known = store.read_arrays(place.path("detect", layers, model), DETECT)
-    return DetectionAccuracy.from_arrays(known).points(task, statistic)
+def _points(detectors: Callable[[str, str], DetectionAccuracy], layers: str, model: str, task: str, statistic: str) -> Estimate:
+    return detectors(layers, model).points(task, statistic)
 
 
 def _printed(number: Number) -> str:

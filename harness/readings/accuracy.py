@@ -17,6 +17,11 @@ from harness.evidence.resampling import BLOCKS, DRAWS, HI, LO, SEED, FloatArray,
 from harness.readings.depth import at_depth, blocks_of, without_blocks
 
 
+def pixel_accuracy(arrays: Arrays) -> float:
+    """20-NN accuracy on raw pixels in percent, from a PIXELS artifact."""
+    return 100 * float((arrays["vote"] == arrays["label"]).mean())
+
+
 @dataclass(frozen=True, eq=False)
 class Accuracy:
     """Which validation images one model's features get right; every estimate is in percentage points.

@@ -14,7 +14,6 @@ from harness.artifacts.tables import (
     AGREE,
     CKA,
     DETECT,
-    END_TO_END,
     FINAL,
     KNN,
     PIXELS,
@@ -35,9 +34,9 @@ from harness.params.load import load_params
 from harness.params.models import Family
 from harness.params.params import Params
 from harness.readings import cached
-from harness.readings.accuracy import Accuracy
+from harness.readings.accuracy import Accuracy, pixel_accuracy
 from harness.readings.agreement import Agreement
-from harness.readings.detection import DetectionAccuracy
+from harness.readings.detection import DetectionAccuracy, detected_field, detected_with
 from harness.readings.files import Files, read_arrays, read_comparison
 from harness.readings.final import Final
 from harness.readings.finding import Finding
@@ -107,8 +106,7 @@ class Readings:
     def pixels(self) -> float:
         """20-NN accuracy on raw pixels in percent."""
         self._files.check()
-        pixels = self._files.arrays("pixels.safetensors", PIXELS)
-        return 100 * float((pixels["vote"] == pixels["label"]).mean())
+        return pixel_accuracy(self._files.arrays("pixels.safetensors", PIXELS))
 
     def probes(self, model: str) -> ProbeAccuracy:
         """The accuracy of a model's probes."""
@@ -163,9 +161,8 @@ class Readings:
         """
         known, source = self.inputs.model_of(model), self.inputs.source
         self._files.check(known)
-        field = {"final": "detected", END_TO_END: "detected_end_to_end"}.get(layers, "detected_deeper")
-        if known not in getattr(self.params.of(source), field):
-            what = f"profiles.{source}.{field} has no {known}"
+        if known not in detected_with(self.params.of(source), layers):
+            what = f"profiles.{source}.{detected_field(layers)} has no {known}"
             step = "add it and run dvc repro, or decide on the printed numbers with --source published"
             raise MissingArtifact(f"artifacts/{source}/detect/{layers}/{known}.safetensors", what, next_step=step)
         return DetectionAccuracy.from_arrays(self._files.arrays(f"detect/{layers}/{known}.safetensors", DETECT))

@@ -107,9 +107,9 @@ def run(place: Place, *, device: str = "cpu", say: Callable[[str], None] = print
 def detection(place: Place, device: str) -> Iterator[str]:
     """How long the profile's detectors take to train, by kind, at the rate of an image here; nothing without detectors."""
     profile, settings = place.settings, place.settings.detection
-    further = [layers for layers in LAYERS if layers != "final"]
-    kinds = [("final", profile.detected), *((layers, profile.detected_deeper) for layers in further)]
-    for layers, models in [*kinds, (END_TO_END, profile.detected_end_to_end)]:
+    listed = {"final": profile.detected, END_TO_END: profile.detected_end_to_end}
+    for layers in (*LAYERS, END_TO_END):
+        models = listed.get(layers, profile.detected_deeper)
         if not models or settings is None:
             continue
         architecture = place.params.architecture(models[0], place.profile)
