@@ -49,6 +49,11 @@ def refuse_other_names(params: Params, name: str, profile: Profile) -> None:
     if detected and profile.detection is not None and profile.detection.coco is not None and not profile.detection.coco.root:
         field, seen = f"{where}.detection.coco.root", f"nothing, and detectors for {', '.join(detected)}"
         raise InvalidInput("params.yaml", field=field, seen=seen, expected="the folder of COCO 2017")
+    if profile.detected_end_to_end and profile.detection is not None and profile.detection.end_to_end is None:
+        seen = f"none for {', '.join(profile.detected_end_to_end)}"
+        raise InvalidInput(
+            "params.yaml", field=f"{where}.detection.end_to_end", seen=seen, expected="how the backbone is trained (Table A7)"
+        )
     if profile.segmented and (profile.segmentation is None or profile.detection is None or profile.detection.world is None):
         seen, expected = (
             f"none for {', '.join(profile.segmented)}",

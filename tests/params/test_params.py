@@ -542,6 +542,14 @@ def test_models_are_fine_tuned_by_a_recipe_that_the_profile_has() -> None:
     assert refusal(changed("profiles.embedded.finetune.batch", 33)).field == "profiles.embedded.finetune"
 
 
+def test_detectors_that_train_the_backbone_need_what_it_is_trained_by() -> None:
+    raw = changed("profiles.embedded.detected_end_to_end", ["mae"])
+    raw["profiles"]["embedded"]["detection"]["end_to_end"] = None
+    error = refusal(measured(raw))
+    assert (error.field, error.seen) == ("profiles.embedded.detection.end_to_end", "none for mae")
+    assert "Table A7" in str(error.expected)
+
+
 def test_a_fine_tuned_model_is_called_by_the_one_that_it_started_as() -> None:
     known = load_params(PROJECT)
     settings = known.of("embedded")
