@@ -34,6 +34,27 @@ class JointEmbeddingRecipe(Recipe):
     photometric: Annotated[float, Field(ge=0, le=1)] = 1.0
 
 
+class PrototypeRecipe(JointEmbeddingRecipe):
+    """photometric_epochs: the first epoch with photometric changes, and the one from which on they have their whole share, to
+    which they grow linearly. sinkhorn: iterations of Sinkhorn-Knopp, which give all prototypes the same share of a batch.
+    """
+
+    photometric_epochs: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = (0, 0)
+    sinkhorn: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        first, last = self.photometric_epochs
+        if last < first:
+            raise ValueError("photometric_epochs in order: the first with changes, and the first with their whole share")
+        return self
+
+    def photometric_share(self, epoch: int) -> float:
+        """The share of the photometric changes in an epoch, which is counted from 0."""
+        first, last = self.photometric_epochs
+        return self.photometric if epoch >= last else self.photometric * max(0.0, (epoch - first) / (last - first))
+
+
 class MocoV3Recipe(JointEmbeddingRecipe):
     """MoCo-v3 (Table A2): InfoNCE between a query and the momentum encoder's key."""
 
@@ -44,13 +65,15 @@ class MocoV3Recipe(JointEmbeddingRecipe):
     out: Count = 256
 
 
-class DinoRecipe(JointEmbeddingRecipe):
+class DinoRecipe(PrototypeRecipe):
     """DINO (Table A3): self-distillation over global and, with local_views > 0, local crops.
 
-    batch_norm: between the layers of the projection head (use_bn_in_head of the official code).
+    batch_norm: between the layers of the projection head (use_bn_in_head of the official code). sinkhorn: 0 takes the moving
+    mean of the teacher's logits away instead (centring), as the paper does.
     """
 
     objective: Literal["dino"]
+    sinkhorn: int = Field(default=0, ge=0)
     momentum: Unit = 0.996
     teacher_temperature: tuple[Positive, Positive] = (0.04, 0.07)
     teacher_warmup_epochs: int = Field(default=30, ge=0)
@@ -65,7 +88,7 @@ class DinoRecipe(JointEmbeddingRecipe):
     prototypes: Count = 65536
 
 
-class MsnRecipe(JointEmbeddingRecipe):
+class MsnRecipe(PrototypeRecipe):
     """MSN (Assran et al., 2022): the target's prototypes, guessed from masked and focal views of the image.
 
     mask: share of the anchor's patches that are dropped; focal views are small crops, seen whole. sharpening: of the target's
@@ -88,18 +111,27 @@ class MsnRecipe(JointEmbeddingRecipe):
     prototypes: Count = 1024
 
 
-class MaeRecipe(Recipe):
-    """MAE (Table A1): regression of the normalised pixels of masked patches."""
+class ReconstructionRecipe(Recipe):
+    """mask: share of the patches that are masked. norm_pix_loss: whether the target is each patch's pixels less their mean and
+    over their standard deviation, as in the official code, or the pixels as the network is given them.
+    """
+
+    mask: Annotated[float, Field(gt=0, lt=1)]
+    norm_pix_loss: bool = True
+    decoder_width: Count = 512
+
+
+class MaeRecipe(ReconstructionRecipe):
+    """MAE (Table A1): regression of the pixels of masked patches."""
 
     objective: Literal["mae"]
     mask: Annotated[float, Field(gt=0, lt=1)] = 0.75
-    decoder_width: Count = 512
     decoder_depth: Count = 8
     decoder_heads: Count = 16
 
 
-class FcmaeRecipe(Recipe):
-    """FCMAE (Woo et al., 2023): regression of the normalised pixels of masked patches by a ConvNeXt V2.
+class FcmaeRecipe(ReconstructionRecipe):
+    """FCMAE (Woo et al., 2023): regression of the pixels of masked patches by a ConvNeXt V2.
 
     patch: its side in pixels.
     """
@@ -107,7 +139,6 @@ class FcmaeRecipe(Recipe):
     objective: Literal["fcmae"]
     mask: Annotated[float, Field(gt=0, lt=1)] = 0.6
     patch: Count = 32
-    decoder_width: Count = 512
 
 
 class VicregRecipe(JointEmbeddingRecipe):

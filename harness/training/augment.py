@@ -5,7 +5,10 @@ All randomness comes from torch's global generator, so restoring its state resto
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import kornia.augmentation as K
+import torch
 from torch import nn
 
 
@@ -50,6 +53,24 @@ def two_views(size: int, scale: tuple[float, float], photometric: float = 1.0) -
             joint_embedding_view(size, scale, 0.1, 0.2, photometric),
         ]
     )
+
+
+class GrowingViews:
+    """Views whose photometric changes grow over epochs. They are built anew where the share changes; no state contains them.
+
+    build: a share in [0, 1] to the views.
+    """
+
+    def __init__(self, build: Callable[[float], nn.ModuleList]) -> None:
+        self.build = build
+        self.share: float | None = None
+        self.views = nn.ModuleList()
+
+    def at(self, share: float, device: torch.device) -> nn.ModuleList:
+        """The views with this share of photometric changes."""
+        if share != self.share:
+            self.share, self.views = share, self.build(share).to(device)
+        return self.views
 
 
 def reconstruction_view(size: int, scale: tuple[float, float]) -> nn.Sequential:

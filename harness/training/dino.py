@@ -5,17 +5,38 @@ from __future__ import annotations
 import copy
 
 import torch
+import torch.nn.functional as F
 from lightly.loss import DINOLoss
+from lightly.loss.swav_loss import sinkhorn
 from lightly.models.modules import DINOProjectionHead
 from lightly.models.utils import deactivate_requires_grad, update_momentum
 from torch import Tensor, nn
 
 from harness.params.recipes import DinoRecipe
-from harness.training.augment import joint_embedding_view, two_views
+from harness.training.augment import GrowingViews, joint_embedding_view, two_views
 from harness.training.objective import Objective, Progress
 from harness.training.schedules import cosine_schedule
 
 POSITIONS = "learned"
+
+
+def balanced_loss(seen: Tensor, views: list[Tensor], teacher: float, student: float, iterations: int) -> Tensor:
+    """Mean cross-entropy of each view's answer against the teacher's for every other view, when Sinkhorn-Knopp has given all
+    prototypes the same share of the teacher's batch (Table 7 of DINO, rows with SK; SwAV, section 3.1).
+
+    seen: (g n, k), the teacher's logits for the g global views. views: the student's logits (n, k) for them and for the local
+    views. teacher, student: temperatures.
+    """
+    n = len(views[0])
+    # In double precision: exponentials of logits at low temperatures underflow in single.
+    balanced = sinkhorn((seen - seen.max()).double(), iterations, teacher).to(seen.dtype)
+    terms = [
+        F.cross_entropy(view / student, target)
+        for i, target in enumerate(balanced.split(n))
+        for j, view in enumerate(views)
+        if i != j
+    ]
+    return torch.stack(terms).mean()
 
 
 class Dino(Objective):
@@ -46,20 +67,27 @@ class Dino(Objective):
             teacher_temp=high,
             warmup_teacher_temp_epochs=recipe.teacher_warmup_epochs,
         )
-        self.global_views = two_views(size, recipe.crop, recipe.photometric)
-        self.local_view = joint_embedding_view(recipe.local_size, recipe.local_crop, 0.5, 0.0, recipe.photometric)
+        self.global_views = GrowingViews(lambda share: two_views(size, recipe.crop, share))
+        self.local_view = GrowingViews(
+            lambda share: nn.ModuleList([joint_embedding_view(recipe.local_size, recipe.local_crop, 0.5, 0.0, share)])
+        )
 
     def forward(self, images: Tensor, progress: Progress) -> Tensor:
         with torch.no_grad():
-            broad = [self.normalise(view(images)) for view in self.global_views]
-            narrow = [self.normalise(self.local_view(images)) for _ in range(self.recipe.local_views)]
+            share = self.recipe.photometric_share(progress.epoch)
+            broad = [self.normalise(view(images)) for view in self.global_views.at(share, images.device)]
+            [local_view] = self.local_view.at(share, images.device)
+            narrow = [self.normalise(local_view(images)) for _ in range(self.recipe.local_views)]
             temperature = self._temperature(progress.epoch)
             seen = self.teacher_head(self.teacher(torch.cat(broad)))
         answers = [self.student_head(self.student(torch.cat(broad)))]
         if narrow:
             answers.append(self.student_head(self.student(torch.cat(narrow))))
         n = len(images)
-        return self.loss(list(seen.split(n)), [view for side in answers for view in side.split(n)], temperature)
+        views = [view for side in answers for view in side.split(n)]
+        if self.recipe.sinkhorn:
+            return balanced_loss(seen, views, temperature, self.loss.student_temp, self.recipe.sinkhorn)
+        return self.loss(list(seen.split(n)), views, temperature)
 
     def _temperature(self, epoch: int) -> float:
         warmup = self.loss.teacher_temp_schedule

@@ -61,7 +61,9 @@ class Fcmae(Objective):
             # Drawn as MAE draws, which keeps its CLS token: patches count from 1.
             _, masked = random_token_mask((n, cells + 1), mask_ratio=self.recipe.mask, device=view.device)
             hidden = torch.zeros(n, cells, device=view.device).scatter_(1, masked - 1, 1.0)
-            target = normalize_mean_var(patchify(view, self.recipe.patch))
+            target = patchify(view, self.recipe.patch)
+            if self.recipe.norm_pix_loss:
+                target = normalize_mean_var(target)
         self.visible = (1 - hidden).reshape(n, 1, self.grid, self.grid)
         embedded = self.embed(self.network.forward_features(self._hide(view)))
         seen = embedded * self.visible + self.mask_token * (1 - self.visible)

@@ -36,7 +36,9 @@ class Mae(Objective):
             length = self.encoder.sequence_length
             kept, masked = random_token_mask((len(view), length), mask_ratio=self.recipe.mask, device=view.device)
             # Tokens count from the CLS token, patches from the first patch.
-            target = normalize_mean_var(get_at_index(patchify(view, self.patch), masked - 1))
+            target = get_at_index(patchify(view, self.patch), masked - 1)
+            if self.recipe.norm_pix_loss:
+                target = normalize_mean_var(target)
         visible = self.embed(self.encoder.encode(view, idx_keep=kept))
         tokens = repeat_token(self.decoder.mask_token, (len(view), length))
         decoded = self.decoder.decode(self.decoder.add_pos_embed(set_at_index(tokens, kept, visible)))

@@ -12,7 +12,7 @@ from lightly.models.utils import deactivate_requires_grad, random_token_mask, up
 from torch import Tensor, nn
 
 from harness.params.recipes import MsnRecipe
-from harness.training.augment import joint_embedding_view
+from harness.training.augment import GrowingViews, joint_embedding_view
 from harness.training.objective import Objective, Progress
 from harness.training.schedules import cosine_schedule
 
@@ -35,14 +35,17 @@ class Msn(Objective):
         deactivate_requires_grad(self.target)
         deactivate_requires_grad(self.target_head)
         self.loss = MSNLoss(recipe.temperature, recipe.sinkhorn, recipe.regularisation)
-        self.view = joint_embedding_view(size, recipe.crop, 0.5, 0.0, recipe.photometric)
-        self.focal_view = joint_embedding_view(recipe.focal_size, recipe.focal_crop, 0.5, 0.0, recipe.photometric)
+        kinds = ((size, recipe.crop), (recipe.focal_size, recipe.focal_crop))
+        self.views = GrowingViews(
+            lambda share: nn.ModuleList(joint_embedding_view(side, crop, 0.5, 0.0, share) for side, crop in kinds)
+        )
 
     def forward(self, images: Tensor, progress: Progress) -> Tensor:
         n = len(images)
         with torch.no_grad():
-            whole, broad = (self.normalise(self.view(images)) for _ in range(2))
-            narrow = [self.normalise(self.focal_view(images)) for _ in range(self.recipe.focal_views)]
+            view, focal_view = self.views.at(self.recipe.photometric_share(progress.epoch), images.device)
+            whole, broad = (self.normalise(view(images)) for _ in range(2))
+            narrow = [self.normalise(focal_view(images)) for _ in range(self.recipe.focal_views)]
             kept, _ = random_token_mask((n, self.masked.sequence_length), mask_ratio=self.recipe.mask, device=images.device)
             seen = self.target_head(self.target(whole))
         anchors = [self.masked.encode(broad, idx_keep=kept)[:, 0]]

@@ -504,7 +504,7 @@ def test_a_replicate_is_the_same_model_with_another_seed() -> None:
     [
         ({"replicate_of": "may"}, "replicate_of", "may"),
         ({"family": "je"}, "family", "je"),
-        ({"weights": {"embedded": MAE | {"seed": 11, "mask": 0.5}}}, "weights.embedded", "another recipe in mask"),
+        ({"weights": {"embedded": MAE | {"seed": 11, "mask": 0.6}}}, "weights.embedded", "another recipe in mask"),
         ({"weights": {"embedded": MAE}}, "weights.embedded.seed", "0, as mae has"),
         ({"weights": {"paper": RAW["models"]["mae"]["weights"]["paper"]}}, "weights.paper", "Released"),
         ({"weights": {"embedded": {"objective": "random", "seed": 11}}}, "weights.embedded", "another recipe in"),

@@ -196,14 +196,64 @@ def test_the_dino_heads_are_batch_normalised_where_the_recipe_says_so(wanted):
         assert any(isinstance(part, torch.nn.BatchNorm1d) for part in head.modules()) == wanted
 
 
-@pytest.mark.parametrize("name", ["moco_v3", "dino"])
-def test_views_have_the_photometric_share_of_the_recipe(name):
-    _, kind, recipe = RECIPES[name]
-    vit = objective_of("dino")[0].student if name == "dino" else objective_of("moco_v3")[0].base
+def test_views_have_the_photometric_share_of_the_recipe():
+    _, kind, recipe = RECIPES["moco_v3"]
+    vit = objective_of("moco_v3")[0].base
     for share, steps in ((0.0, 2), (0.5, 6)):
         model = kind(vit, recipe.model_copy(update={"photometric": share}), 16, torch.nn.Identity())
-        views = list(model.views if name == "moco_v3" else [*model.global_views, model.local_view])
-        assert {len(view) for view in views} == {steps}
+        assert {len(view) for view in model.views} == {steps}
+
+
+@pytest.mark.parametrize(("name", "views"), [("dino", "global_views"), ("dino", "local_view"), ("msn", "views")])
+def test_photometric_changes_grow_between_two_epochs(name, views, images):
+    objective, recipe = objective_of(name)
+    objective.recipe = recipe.model_copy(update={"photometric": 0.8, "photometric_epochs": (1, 5)})
+    shares, steps = [], []
+    for epoch in range(7):
+        objective(images[0][:8].float() / 255, Progress(step=2 * epoch, steps_per_epoch=2, total=14))
+        shares.append(getattr(objective, views).share)
+        steps.append({len(view) for view in getattr(objective, views).views})
+    assert shares == pytest.approx([0.0, 0.0, 0.2, 0.4, 0.6, 0.8, 0.8])
+    assert steps == [{2}] * 2 + [{6}] * 5
+    assert not any("view" in key for key in objective.state_dict())
+
+
+def test_the_whole_share_is_there_from_the_start_where_the_recipe_is_silent():
+    assert [RECIPES["dino"][2].photometric_share(epoch) for epoch in (0, 3)] == [1.0, 1.0]
+    with pytest.raises(ValueError, match="in order"):
+        recipes.DinoRecipe.model_validate(RECIPES["dino"][2].model_dump() | {"photometric_epochs": (3, 2)})
+
+
+def test_balanced_targets_give_all_prototypes_the_same_share():
+    """Cross-entropy by hand, against targets that Sinkhorn-Knopp has balanced: rows sum to 1, columns to n / k."""
+    g = torch.Generator().manual_seed(0)
+    seen, views = torch.randn(12, 4, generator=g), [torch.randn(6, 4, generator=g) for _ in range(3)]
+    balanced = torch.exp((seen.double() - 3) / 0.5)
+    for _ in range(200):
+        balanced = balanced / balanced.sum(0) * 3
+        balanced = balanced / balanced.sum(1, keepdim=True)
+    expected = sum(
+        -(balanced[6 * i : 6 * i + 6] * (view.double() / 0.2).log_softmax(1)).sum(1).mean()
+        for i in range(2)
+        for j, view in enumerate(views)
+        if i != j
+    )
+    found = dino.balanced_loss(seen, views, 0.5, 0.2, 200)
+    assert found.item() == pytest.approx(expected.item() / 4, rel=1e-5)
+    # What all images have is taken away, as centring does, and a low temperature does not overflow.
+    shifted = seen + torch.tensor([3.0, 0.0, -1.0, 2.0])
+    assert dino.balanced_loss(shifted, views, 0.5, 0.2, 200).item() == pytest.approx(found.item(), rel=1e-5)
+    assert torch.isfinite(dino.balanced_loss(seen.sign(), views, 0.01, 0.2, 3))
+
+
+def test_the_dino_loss_is_balanced_where_the_recipe_says_so(images):
+    objective, recipe = objective_of("dino")
+    objective.recipe = recipe.model_copy(update={"sinkhorn": 3})
+    loss = objective(images[0][:8].float() / 255, Progress(0, 1, 1))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert not objective.loss.center.any()
+    assert all(p.grad is None for part in (objective.teacher, objective.teacher_head) for p in part.parameters())
 
 
 def test_positions_and_patch_embedding_are_trained_as_prescribed():
@@ -216,6 +266,24 @@ def test_positions_and_patch_embedding_are_trained_as_prescribed():
     learned, _ = objective_of("dino")
     assert learned.student.pos_embed.requires_grad
     assert not learned.teacher.pos_embed.requires_grad
+
+
+@pytest.mark.parametrize("name", ["mae", "fcmae"])
+@pytest.mark.parametrize(("norm_pix_loss", "ratio"), [(True, 1.0), (False, 4.0)])
+def test_the_target_is_each_patch_by_its_own_deviation_or_the_pixels(name, norm_pix_loss, ratio, images):
+    objective, recipe = objective_of(name)
+    objective.recipe = recipe.model_copy(update={"norm_pix_loss": norm_pix_loss})
+    objective.normalise = torch.nn.Identity()
+    torch.nn.init.zeros_(objective.pixels.weight)
+    torch.nn.init.zeros_(objective.pixels.bias)
+    views = images[0][:8].float() / 255
+
+    def loss(x: torch.Tensor) -> float:
+        torch.manual_seed(0)
+        return objective(x, Progress(0, 1, 1)).item()
+
+    # A head that answers zero has the mean square of its target.
+    assert loss(2 * views) / loss(views) == pytest.approx(ratio, rel=1e-3)
 
 
 def test_info_nce_is_zero_sum_of_a_uniform_guess():
