@@ -20,6 +20,7 @@ from harness.readings.agreement import PrintedAnswers
 from harness.readings.detection import PrintedDetection
 from harness.readings.probes import PrintedProbes
 from harness.readings.published import Number, Published, load
+from harness.verdicts import reversals
 
 PROJECT = Path(__file__).parents[2]
 CLAIMS = PROJECT / "claims"
@@ -124,6 +125,11 @@ SWAPS: dict[str, tuple[dict[str, str], State]] = {
     "detft-small": (JE_FOR_MAE, State.REFUTED),
     "f1": ({"dino_moco_v3": "mae_moco_v3"}, State.REFUTED),
 }
+
+
+def test_the_reversals_of_printed_numbers_are_the_claims_that_these_refute() -> None:
+    known = {id for id, source in reversals.load(CLAIMS / "reversals.toml") if source == "published"}
+    assert known == {id for id, (state, _) in EXPECTED.items() if state is R}
 
 
 def with_numbers(**changed: Number) -> Published:
