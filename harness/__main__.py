@@ -6,7 +6,7 @@ import argparse
 import importlib
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness.artifacts.errors import BadEnvironment, HarnessError, InvalidInput
 from harness.params.load import load_params
@@ -116,7 +116,7 @@ COMMANDS = {
 }
 # What may be left out, beside --profile.
 _OPTIONAL = {("fetch", "model"), ("accept", "model"), *(("judge", name) for name in ("architecture", "name", "key", "prefix"))}
-_OPTIONS: dict[str, dict[str, object]] = {
+_OPTIONS: dict[str, dict[str, Any]] = {
     "model": {"metavar": "NAME", "help": "a model of params.yaml"},
     "layers": {"metavar": "LAYERS", "help": "final, or final+9, final+10, final+9+10, final+final: what a detector reads"},
     "token": {"metavar": "TOKEN", "help": "cls or gap: the token whose features images are drawn from"},
@@ -200,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
             text += " A stage of dvc.yaml: `dvc repro` runs it where its inputs changed."
         sub = commands.add_parser(name, help=command.help, description=text, parents=parents)
         for option in (one for one in command.needs if one in _OPTIONS):
-            sub.add_argument(f"--{option}", **_OPTIONS[option])  # type: ignore[arg-type]
+            sub.add_argument(f"--{option}", **_OPTIONS[option])
         if name == "diff":
             for which in command.needs:
                 sub.add_argument(which, help="a verdict file, or a git revision that has one")

@@ -39,33 +39,33 @@ def refuse_other_names(params: Params, name: str, profile: Profile) -> None:
             raise InvalidInput("params.yaml", field=f"{where}.{field}", seen=", ".join(names), expected="each model once")
     for model in profile.models:
         params.weights(model, name)
-    if profile.finetuned and profile.finetune is None:
-        seen = f"none for {', '.join(profile.finetuned)}"
-        raise InvalidInput("params.yaml", field=f"{where}.finetune", seen=seen, expected="a recipe to fine-tune by (Table A5)")
-    detected = [*profile.detected, *profile.detected_deeper, *profile.detected_end_to_end]
-    if detected and profile.detection is None:
-        seen = f"none for {', '.join(detected)}"
-        raise InvalidInput("params.yaml", field=f"{where}.detection", seen=seen, expected="parameters of a detector (Table 2)")
-    if detected and profile.detection is not None and profile.detection.coco is not None and not profile.detection.coco.root:
+    detection = profile.detection
+    detected = (*profile.detected, *profile.detected_deeper, *profile.detected_end_to_end)
+    trained = detection is None or detection.end_to_end is not None
+    scenes = detection is not None and detection.world is not None
+    drawn = profile.sampled and profile.generation is not None and profile.sampling is not None
+    for key, asked, there, expected in (
+        ("finetune", profile.finetuned, profile.finetune is not None, "a recipe to fine-tune by (Table A5)"),
+        ("detection", detected, detection is not None, "parameters of a detector (Table 2)"),
+        ("detection.end_to_end", profile.detected_end_to_end, trained, "how the backbone is trained (Table A7)"),
+        (
+            "segmentation",
+            profile.segmented,
+            profile.segmentation is not None and scenes,
+            "parameters of a read-out, and detection, whose scenes it has",
+        ),
+        (
+            "generation",
+            profile.generated,
+            drawn,
+            "sampled, and parameters of a diffusion model and of its samples (Fig. 7)",
+        ),
+    ):
+        if asked and not there:
+            raise InvalidInput("params.yaml", field=f"{where}.{key}", seen=f"none for {', '.join(asked)}", expected=expected)
+    if detection is not None and detected and detection.coco is not None and not detection.coco.root:
         field, seen = f"{where}.detection.coco.root", f"nothing, and detectors for {', '.join(detected)}"
         raise InvalidInput("params.yaml", field=field, seen=seen, expected="the folder of COCO 2017")
-    if profile.detected_end_to_end and profile.detection is not None and profile.detection.end_to_end is None:
-        seen = f"none for {', '.join(profile.detected_end_to_end)}"
-        raise InvalidInput(
-            "params.yaml", field=f"{where}.detection.end_to_end", seen=seen, expected="how the backbone is trained (Table A7)"
-        )
-    if profile.segmented and (profile.segmentation is None or profile.detection is None or profile.detection.world is None):
-        seen, expected = (
-            f"none for {', '.join(profile.segmented)}",
-            "parameters of a read-out, and detection, whose scenes it has",
-        )
-        raise InvalidInput("params.yaml", field=f"{where}.segmentation", seen=seen, expected=expected)
-    if profile.generated and (not profile.sampled or profile.generation is None or profile.sampling is None):
-        seen, expected = (
-            f"none for {', '.join(profile.generated)}",
-            "sampled, and parameters of a diffusion model and of its samples (Fig. 7)",
-        )
-        raise InvalidInput("params.yaml", field=f"{where}.generation", seen=seen, expected=expected)
     if profile.generated and profile.sampling is not None:
         # Claims ask for samples from its features, and these depend on its checkpoint by that.
         pick(dict.fromkeys(profile.sampled, 0), profile.sampling.judge, f"{where}.sampling.judge")

@@ -43,7 +43,7 @@ class Alike:
         value = self.untrained
         if a in METHOD and b in METHOD:
             value = self.own if METHOD[a] == METHOD[b] else self.other
-        return Told(value)  # type: ignore[return-value]
+        return Told(value)
 
 
 class Told:
@@ -65,12 +65,12 @@ def panel_of(
     percent = {"random": 20.0, "supervised": 95.0} | dict.fromkeys(METHOD, 75.0) | dict(accuracies or {})
     knn = {name: accuracy(value) for name, value in percent.items()}
     measures = {"cka": similarity or Alike()}
-    instrument = Instrument(measures, knn.__getitem__, runs, untrained, ("supervised",), runs["mae"], lambda: pixels)  # type: ignore[arg-type]
+    instrument = Instrument(measures, knn.__getitem__, runs, untrained, ("supervised",), runs["mae"], lambda: pixels)
     return Panel(instrument)
 
 
 def stated(asks: str = "difference", margin: float | None = 0.1, **more: object) -> Claim:
-    return Claim("some-claim", "here", "A statement.", "a reading", margin, "methods", "plot", asks, **more)  # type: ignore[arg-type]
+    return Claim("some-claim", "here", "A statement.", "a reading", margin, "methods", "plot", asks, **more)
 
 
 def decide(

@@ -373,4 +373,4 @@ def test_addresses_that_cannot_be_right_are_refused(one: dict[str, str], two: di
 
 def test_two_models_may_share_an_address() -> None:
     known = check_params(raw(one={"url": "http://a/b"}, two={"url": "http://a/b"}), "params.yaml")
-    assert {known.weights(name, "tiny").path for name in ("one", "two")} == {Path("weights/b")}  # type: ignore[union-attr]
+    assert {known.weights(name, "tiny").path for name in ("one", "two")} == {Path("weights/b")}

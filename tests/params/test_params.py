@@ -474,7 +474,7 @@ def test_a_number_that_yaml_takes_for_text_is_refused(tmp_path: Path) -> None:
 def test_parameters_cannot_be_changed_after_they_were_checked() -> None:
     known = load_params(PROJECT)
     with pytest.raises(ValueError, match="frozen"):
-        known.of("embedded").knn.k = 3  # type: ignore[misc]
+        known.of("embedded").knn.k = 3
 
 
 def replicated(**changes: Any) -> dict[str, Any]:

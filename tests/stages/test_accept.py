@@ -58,7 +58,7 @@ def test_a_stage_that_comes_out_otherwise_is_refused(
     votes = knn.votes
 
     def otherwise(*given: object) -> dict[str, np.ndarray]:
-        found = votes(*given)  # type: ignore[arg-type]
+        found = votes(*given)
         return found | {"vote": (found["vote"] + 1) % 10}
 
     monkeypatch.setattr(knn, "votes", otherwise)

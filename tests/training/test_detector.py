@@ -55,7 +55,7 @@ def planted(images: AnnotatedImages, shift: int = 0) -> Features:
 def ap(found: list[Instances], images: AnnotatedImages, task: str) -> np.ndarray:
     """AP by threshold, mean over the categories."""
     objects = images.objects
-    made = matches(objects.instances, found, len(objects.categories), BANDS, task)  # type: ignore[arg-type]
+    made = matches(objects.instances, found, len(objects.categories), BANDS, task)
     weights = np.ones((1, len(images)))
     return np.nanmean(np.stack([average_precision(one, weights, 0)[0] for one in made]), 0)
 

@@ -17,7 +17,7 @@ BASE = Record("a", "embedded", "SUPPORTED", "", "", "", "", estimate=1.25, inter
 def record(**changes: object) -> Record:
     from dataclasses import replace
 
-    return replace(BASE, **changes)  # type: ignore[arg-type]
+    return replace(BASE, **changes)
 
 
 def test_states_that_changed_are_told_with_both_estimates() -> None:
