@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from harness.artifacts.errors import HarnessError
-from harness.artifacts.tables import END_TO_END
 from harness.evidence.claim import Inputs
 from harness.evidence.decide import Decision
 from harness.evidence.measure import Measure
@@ -18,6 +17,7 @@ from harness.evidence.panel import Panel
 from harness.params.load import load_params
 from harness.params.models import start_of
 from harness.params.params import Params
+from harness.params.profile import END_TO_END
 from harness.params.wording import nearest
 from harness.readings.accuracy import Accuracy
 from harness.readings.agreement import Agreements, Answers, MeasuredAnswers, PrintedAnswers

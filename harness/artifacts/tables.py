@@ -200,8 +200,6 @@ SWEEP = Schema(
 TASKS = ("box", "mask")
 STATISTICS = ("ap", "ap50", "ap75", "small", "medium", "large")
 BANDS = ("all", "small", "medium", "large")
-# In the place of the blocks that a detector reads: its backbone is trained with it.
-END_TO_END = "end-to-end"
 
 DETECT = Schema(
     "detect",

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from harness.artifacts import store
 from harness.artifacts.errors import MissingArtifact
-from harness.artifacts.tables import AGREE, END_TO_END, PROBE, TASKS
+from harness.artifacts.tables import AGREE, PROBE, TASKS
 from harness.evidence.estimate import Estimate
 from harness.page import detection
+from harness.params.profile import END_TO_END
 from harness.readings.agreement import Agreement
-from harness.readings.detection import PRINTED_STATISTICS, DetectionAccuracy, detected_with, printed_key
+from harness.readings.detection import PRINTED_STATISTICS, DetectionAccuracy, printed_key
 from harness.readings.probes import ProbeAccuracy
 from harness.readings.published import Number, load
 from harness.stages.place import Place
@@ -62,7 +63,7 @@ def beside(place: Place) -> tuple[list[Beside], int]:
                 same,
             )
         for table, (where, layers) in _DETECTED.items():
-            if model not in detected_with(place.settings, layers):
+            if model not in place.settings.detected_with(layers):
                 continue
             for task, statistic in product(TASKS, PRINTED_STATISTICS):
                 words = f"{place.params.title(model)}, {task}{'' if statistic == 'ap' else f', {statistic} objects'}"

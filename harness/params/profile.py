@@ -12,6 +12,8 @@ from harness.params.models import Key
 from harness.params.recipes import FinetuneRecipe
 
 Token = Literal["cls", "gap"]
+# In the place of the blocks that a detector reads: its backbone is trained with it.
+END_TO_END = "end-to-end"
 
 
 class Architecture(Strict):
@@ -114,13 +116,18 @@ class CocoParams(Strict):
 class DetectionParams(Strict):
     """A Mask R-CNN on the patch tokens of each model, which are frozen (Tables 2 and A6, Fig. 8) or trained too (Table A7).
 
-    world: of the scenes that it learns and is judged on; they have several objects on a larger canvas. coco: images on disk in
-    their place. train, validation: how many of them. levels: strides of the pyramid over the patch's side. anchors: sides in
-    pixels, one a level. channels: of the pyramid and the heads. masked: how many levels, from the finest, masks are read from.
-    rpn_anchors, rois: anchors and regions an image that are trained on. proposals: the most an image, by level before and in
-    all after those that overlap are dropped. detections: the most in an image. rate: of AdamW.
+    engine: whose Mask R-CNN; detectron2, the paper's, is installed by itself. heads: convolutional as in ViTDet (two before the
+    proposals; four and a linear layer before the boxes; four before the masks; with layer norms), or linear as in Mask R-CNN
+    (one; two linear layers; two), which learn in fewer steps. world: of the scenes that it learns and is judged on; they have
+    several objects on a larger canvas. coco: images on disk in their place. train, validation: how many of them. levels:
+    strides of the pyramid over the patch's side. anchors: sides in pixels, one a level. channels: of the pyramid and the heads.
+    masked: how many levels, from the finest, masks are read from. rpn_anchors, rois: anchors and regions an image that are
+    trained on. proposals: the most an image, by level before and in all after those that overlap are dropped. detections: the
+    most in an image. rate: of AdamW.
     """
 
+    engine: Literal["torchvision", "detectron2"] = "torchvision"
+    heads: Literal["linear", "convolutional"] = "linear"
     world: SceneParams | None = None
     coco: CocoParams | None = None
     train: Count
@@ -239,3 +246,13 @@ class Profile(Strict):
     sampled: tuple[Key, ...] = ()
     generation: GenerationParams | None = None
     sampling: SamplingParams | None = None
+
+    @staticmethod
+    def detected_field(layers: str) -> str:
+        """The list of models with a detector on these layers: the last block, further ones too, or a trained backbone's."""
+        return {"final": "detected", END_TO_END: "detected_end_to_end"}.get(layers, "detected_deeper")
+
+    def detected_with(self, layers: str) -> tuple[str, ...]:
+        """The models in that list."""
+        found: tuple[str, ...] = getattr(self, self.detected_field(layers))
+        return found

@@ -13,10 +13,9 @@ import numpy as np
 
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays
-from harness.artifacts.tables import END_TO_END, STATISTICS, TASKS
+from harness.artifacts.tables import STATISTICS, TASKS
 from harness.evidence.estimate import Estimate
 from harness.evidence.resampling import DRAWS, FloatArray, pairing_key
-from harness.params.profile import Profile
 from harness.readings.published import Published
 
 
@@ -52,17 +51,6 @@ class DetectionAccuracy:
         n = len(values) - 1 - DRAWS
         key = pairing_key(self.images, "images", n, DRAWS)
         return Estimate(float(values[0]), values[1 : 1 + DRAWS], n, "images", key, values[1 + DRAWS :])
-
-
-def detected_field(layers: str) -> str:
-    """The field of a profile that lists the models with a detector which reads these layers."""
-    return {"final": "detected", END_TO_END: "detected_end_to_end"}.get(layers, "detected_deeper")
-
-
-def detected_with(profile: Profile, layers: str) -> tuple[str, ...]:
-    """The models that have a detector which reads these layers: the last block, further ones, or a trained backbone's."""
-    found: tuple[str, ...] = getattr(profile, detected_field(layers))
-    return found
 
 
 class Detection(Protocol):

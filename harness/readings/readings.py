@@ -36,7 +36,7 @@ from harness.params.params import Params
 from harness.readings import cached
 from harness.readings.accuracy import Accuracy, pixel_accuracy
 from harness.readings.agreement import Agreement
-from harness.readings.detection import DetectionAccuracy, detected_field, detected_with
+from harness.readings.detection import DetectionAccuracy
 from harness.readings.files import Files, read_arrays, read_comparison
 from harness.readings.final import Final
 from harness.readings.finding import Finding
@@ -161,8 +161,9 @@ class Readings:
         """
         known, source = self.inputs.model_of(model), self.inputs.source
         self._files.check(known)
-        if known not in detected_with(self.params.of(source), layers):
-            what = f"profiles.{source}.{detected_field(layers)} has no {known}"
+        profile = self.params.of(source)
+        if known not in profile.detected_with(layers):
+            what = f"profiles.{source}.{profile.detected_field(layers)} has no {known}"
             step = "add it and run dvc repro, or decide on the printed numbers with --source published"
             raise MissingArtifact(f"artifacts/{source}/detect/{layers}/{known}.safetensors", what, next_step=step)
         return DetectionAccuracy.from_arrays(self._files.arrays(f"detect/{layers}/{known}.safetensors", DETECT))

@@ -13,7 +13,7 @@ from torch import nn
 
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.layout import Layout
-from harness.artifacts.tables import BANK, END_TO_END
+from harness.artifacts.tables import BANK
 from harness.data.annotated import AnnotatedImages
 from harness.data.changes import changes_of
 from harness.data.coco import Annotations, Instances, encode
@@ -23,13 +23,13 @@ from harness.models.layers import named_layers
 from harness.models.represent import represent
 from harness.models.tokens import LAYERS, patch_side, resample_positions
 from harness.params.models import Released, start_of
-from harness.params.profile import DetectionParams, Profile
+from harness.params.profile import END_TO_END, DetectionParams, Profile
 from harness.params.recipes import Recipe
 from harness.stages.detect import frozen_features, trained_features
 from harness.stages.extract import bank_shapes
 from harness.stages.place import Place
 from harness.stages.probe import feature_sets
-from harness.training.detector import Backbone, Detector, train
+from harness.training.detector import Backbone, build_detector, train
 from harness.training.probes import grid
 
 # Seconds: a network that takes longer for one image is measured by that.
@@ -107,9 +107,8 @@ def run(place: Place, *, device: str = "cpu", say: Callable[[str], None] = print
 def detection(place: Place, device: str) -> Iterator[str]:
     """How long the profile's detectors take to train, by kind, at the rate of an image here; nothing without detectors."""
     profile, settings = place.settings, place.settings.detection
-    listed = {"final": profile.detected, END_TO_END: profile.detected_end_to_end}
     for layers in (*LAYERS, END_TO_END):
-        models = listed.get(layers, profile.detected_deeper)
+        models = profile.detected_with(layers)
         if not models or settings is None:
             continue
         architecture = place.params.architecture(models[0], place.profile)
@@ -135,7 +134,7 @@ def detector_seconds(settings: DetectionParams, network: nn.Module, layers: str,
     images = AnnotatedImages(objects, lambda _: np.zeros((side, side, 3), np.uint8))
     normalise = normaliser((0.5,) * 3, (0.25,) * 3).to(device)
     timed = settings.model_copy(update={"epochs": 1, "batch": n, "warmup_steps": 0})
-    detector = Detector(network.embed_dim * len(LAYERS[read]), patch_side(network), side, 1, timed)
+    detector = build_detector(network.embed_dim * len(LAYERS[read]), patch_side(network), side, 1, timed)
     if layers == END_TO_END:
         assert settings.end_to_end is not None
         backbone = Backbone(network, normalise, settings.end_to_end)

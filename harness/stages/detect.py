@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.tables import BANDS, DETECT, END_TO_END, STATISTICS, TASKS, pack
+from harness.artifacts.tables import BANDS, DETECT, STATISTICS, TASKS, pack
 from harness.data import annotated
 from harness.data.annotated import AnnotatedImages
 from harness.data.coco import Annotations, Instances
@@ -22,10 +22,10 @@ from harness.models.build import build, normalisation, normaliser
 from harness.models.detections import matches
 from harness.models.tokens import LAYERS, depth_of, patch_side, patch_tokens, resample_positions
 from harness.params.images import ReaderData, ScenesData
-from harness.params.profile import DetectionParams
+from harness.params.profile import END_TO_END, DetectionParams
 from harness.params.wording import nearest
 from harness.stages.place import Place
-from harness.training.detector import Backbone, Detector, Features, detect, train
+from harness.training.detector import Backbone, Features, build_detector, detect, train
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "faster-coco-eval")
 LARGEST = 1e10
@@ -69,7 +69,7 @@ def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
     classes = len(learnt.objects.categories)
     torch.manual_seed(settings.seed)
     read = "final" if trained else layers
-    detector = Detector(network.embed_dim * len(LAYERS[read]), patch_side(network), side, classes, settings)
+    detector = build_detector(network.embed_dim * len(LAYERS[read]), patch_side(network), side, classes, settings)
     if trained is None:
         features = frozen_features(network, normalise, learnt, read, side, device)
         loss = train(features, learnt, detector, settings.seed, device=device)
@@ -86,7 +86,7 @@ def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
         images=judged.digest(),
         weights=weights.sha256,
         inputs={f"checkpoints/{model}": weights.sha256},
-        libraries=LIBRARIES,
+        libraries=[*LIBRARIES, *(["detectron2"] if settings.engine == "detectron2" else [])],
     )
     arrays = {"ap": np.stack([resampled(made[task]) for task in TASKS]).astype(np.float32), "edges": bands[1:3, 1]}
     arrays |= {"loss": np.array(loss, np.float32)} | records(made) | pictures(judged, found, side)

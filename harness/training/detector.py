@@ -1,30 +1,21 @@
-"""A Mask R-CNN on a vision transformer: ViTDet's simple feature pyramid (Li et al., 2022) under torchvision's heads.
+"""Training a Mask R-CNN on the patch tokens of a vision transformer, and its detections.
 
-With a frozen backbone the features of all images are computed once, and the pyramid and the heads are trained. End to end, the
-backbone is trained with them.
+With a frozen backbone the features of all images are computed once, and the detector is trained. End to end, the backbone is
+trained with it.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.layers import LayerNorm2d
 from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
-from torchvision.models.detection import roi_heads
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import MultiScaleRoIAlign
 
 from harness.artifacts.errors import InvalidInput
 from harness.data import draws
@@ -32,94 +23,27 @@ from harness.data.annotated import AnnotatedImages
 from harness.data.coco import Instances, encode
 from harness.models.tokens import depth_of
 from harness.params.profile import DetectionParams, EndToEndParams
+from harness.training.mask_rcnn import MaskRCNN, Target
 from harness.training.schedules import warmup_cosine
 
-Target = dict[str, Tensor]
 # Indices of images (b,) to their features (b, width, h, w), in single precision on the device.
 Features = Callable[[NDArray[np.int64]], Tensor]
+if TYPE_CHECKING:
+    from harness.training.vitdet import VitDet
+
+    Detector = MaskRCNN | VitDet
 
 
-class Pyramid(nn.Module):
-    """ViTDet's simple feature pyramid: one map of the patch tokens to maps at several strides.
+def build_detector(width: int, patch: int, size: int, classes: int, params: DetectionParams) -> Detector:
+    """The untrained detector of the engine that the parameters name; for the arguments see `mask_rcnn.MaskRCNN`.
 
-    width: channels of the tokens. factors: of each level, its stride over the patch's side: 1/4, 1/2, 1 or 2. channels: of
-    every level. Input (b, width, h, w), output by level a map (b, channels, h / factor, w / factor).
+    Raises BadEnvironment with the line that installs detectron2 where it is asked for and missing.
     """
+    if params.engine == "torchvision":
+        return MaskRCNN(width, patch, size, classes, params)
+    from harness.training.vitdet import VitDet
 
-    def __init__(self, width: int, factors: Sequence[float], channels: int) -> None:
-        super().__init__()
-        self.reduce = nn.Conv2d(width, channels, 1)
-        self.levels = nn.ModuleDict({str(i): self._level(channels, factor) for i, factor in enumerate(factors)})
-
-    @staticmethod
-    def _level(channels: int, factor: float) -> nn.Sequential:
-        up = [nn.ConvTranspose2d(channels, channels, 2, stride=2), LayerNorm2d(channels), nn.GELU()]
-        resize: dict[float, list[nn.Module]] = {
-            0.25: [*up, nn.ConvTranspose2d(channels, channels, 2, stride=2)],
-            0.5: [nn.ConvTranspose2d(channels, channels, 2, stride=2)],
-            1: [],
-            2: [nn.MaxPool2d(2)],
-        }
-        smooth = [nn.Conv2d(channels, channels, 3, padding=1, bias=False), LayerNorm2d(channels)]
-        return nn.Sequential(*resize[factor], LayerNorm2d(channels), *smooth)
-
-    def forward(self, tokens: Tensor) -> dict[str, Tensor]:
-        reduced = self.reduce(tokens)
-        return {name: level(reduced) for name, level in self.levels.items()}
-
-
-class Detector(nn.Module):
-    """The pyramid, a region proposal network and heads for boxes and masks.
-
-    width: channels of the features. patch: side of a patch in pixels. size: side of an image. classes: without the background.
-    """
-
-    def __init__(self, width: int, patch: int, size: int, classes: int, params: DetectionParams) -> None:
-        super().__init__()
-        self.size, self.params = size, params
-        channels, names = params.channels, [str(i) for i in range(len(params.levels))]
-        self.pyramid = Pyramid(width, params.levels, channels)
-        anchors = AnchorGenerator(tuple((side,) for side in params.anchors), ((0.5, 1.0, 2.0),) * len(params.anchors))
-        self.rpn = RegionProposalNetwork(
-            anchors,
-            RPNHead(channels, anchors.num_anchors_per_location()[0]),
-            fg_iou_thresh=0.7,
-            bg_iou_thresh=0.3,
-            batch_size_per_image=params.rpn_anchors,
-            positive_fraction=0.5,
-            pre_nms_top_n=dict.fromkeys(("training", "testing"), params.proposals[0]),
-            post_nms_top_n=dict.fromkeys(("training", "testing"), params.proposals[1]),
-            nms_thresh=0.7,
-        )
-        # torchvision's defaults are made for objects of 224 pixels at stride 16: all small ones go to one level.
-        stride = patch * params.levels[0]
-        align = {"sampling_ratio": 2, "canonical_scale": int(8 * stride), "canonical_level": round(math.log2(stride))}
-        self.heads = roi_heads.RoIHeads(
-            MultiScaleRoIAlign(names, 7, **align),
-            TwoMLPHead(channels * 49, 4 * channels),
-            FastRCNNPredictor(4 * channels, classes + 1),
-            fg_iou_thresh=0.5,
-            bg_iou_thresh=0.5,
-            batch_size_per_image=params.rois,
-            positive_fraction=0.25,
-            bbox_reg_weights=None,
-            score_thresh=0.05,
-            nms_thresh=0.5,
-            detections_per_img=params.detections,
-            mask_roi_pool=MultiScaleRoIAlign(names[: params.masked], 14, **align),
-            mask_head=MaskRCNNHeads(channels, (channels, channels), 1),
-            mask_predictor=MaskRCNNPredictor(channels, channels, classes + 1),
-        )
-
-    def forward(self, features: Tensor, targets: list[Target] | None = None) -> tuple[list[dict[str, Tensor]], Tensor]:
-        """features: (b, width, h, w). Returns detections (none while it trains) and the loss."""
-        maps = self.pyramid(features)
-        shapes = [(self.size, self.size)] * len(features)
-        images = ImageList(features.new_zeros(len(features), 1, self.size, self.size), shapes)
-        proposals, losses = self.rpn(images, maps, targets)
-        found, further = self.heads(maps, proposals, shapes, targets)
-        total = sum([*losses.values(), *further.values()], start=features.new_zeros(()))
-        return found, total
+    return VitDet(width, patch, size, classes, params)
 
 
 class Backbone(nn.Module):
@@ -239,10 +163,7 @@ def _instances(found: dict[str, Tensor], scale: float, size: tuple[int, int]) ->
     edge = found["boxes"].new_tensor([size[1], size[0], size[1], size[0]])
     scaled = (found["boxes"] / scale).clamp(min=0).minimum(edge)
     boxes = scaled.double().cpu().numpy()
-    masks: NDArray[np.bool_] = np.zeros((0, *size), bool)
-    if len(boxes):
-        pasted = roi_heads.paste_masks_in_image(found["masks"], scaled, size)
-        masks = (pasted[:, 0] > 0.5).cpu().numpy()
+    masks = (pasted(found["masks"], scaled, size) > 0.5).cpu().numpy()
     box = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
     return Instances(
         box,
@@ -252,3 +173,15 @@ def _instances(found: dict[str, Tensor], scale: float, size: tuple[int, int]) ->
         np.zeros(len(box), bool),
         found["scores"].double().cpu().numpy(),
     )
+
+
+def pasted(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """(n, height, width): masks (n, 1, side, side) within boxes (n, 4), read at the centres of an image's pixels; 0 outside.
+
+    torchvision's and the original Mask R-CNN's function rounds boxes to whole pixels first, a tenth of a small object's side.
+    """
+    left, top, right, bottom = boxes.unsqueeze(-1).unbind(1)
+    x = 2 * (torch.arange(size[1], device=boxes.device) + 0.5 - left) / (right - left) - 1
+    y = 2 * (torch.arange(size[0], device=boxes.device) + 0.5 - top) / (bottom - top) - 1
+    grid = torch.stack([x[:, None].expand(-1, size[0], -1), y[:, :, None].expand(-1, -1, size[1])], -1)
+    return nn.functional.grid_sample(masks, grid, align_corners=False)[:, 0]

@@ -14,9 +14,10 @@ import pytest
 import worlds
 from worlds import JE, REC, World, judge, pair
 
-from harness.artifacts.tables import END_TO_END, TYPES
+from harness.artifacts.tables import TYPES
 from harness.evidence.decide import State
 from harness.params.models import FINETUNED, start_of
+from harness.params.profile import END_TO_END
 from harness.readings.agreement import Agreement, MeasuredAnswers
 from harness.readings.detection import DetectionAccuracy, MeasuredDetection
 from harness.readings.finetune_path import FinetunePath

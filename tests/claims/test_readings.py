@@ -18,8 +18,9 @@ import worlds
 from test_planted import BASES, PLANTED, TESTS
 from worlds import World
 
-from harness.artifacts.tables import END_TO_END, TYPES
+from harness.artifacts.tables import TYPES
 from harness.evidence.resampling import DRAWS
+from harness.params.profile import END_TO_END
 from harness.readings.accuracy import Accuracy
 from harness.readings.agreement import Agreement, MeasuredAnswers
 from harness.readings.detection import DetectionAccuracy, MeasuredDetection

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from harness.artifacts.tables import END_TO_END, TYPES
+from harness.artifacts.tables import TYPES
 from harness.evidence.claim import Inputs
 from harness.evidence.decide import Decision, all_of
 from harness.evidence.instrument import Instrument
 from harness.evidence.panel import Panel
 from harness.evidence.resampling import BLOCKS, DRAWS, HI, SEED, bootstrap_counts
 from harness.params.models import FINETUNED, start_of
+from harness.params.profile import END_TO_END
 from harness.readings.accuracy import Accuracy
 from harness.readings.agreement import Agreement, Agreements, Answers, MeasuredAnswers
 from harness.readings.detection import Detection, DetectionAccuracy, MeasuredDetection

@@ -13,11 +13,12 @@ from matplotlib.patches import Rectangle
 from harness.artifacts import store
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import MissingArtifact
-from harness.artifacts.tables import DETECT, END_TO_END, STATISTICS, TASKS, pack
+from harness.artifacts.tables import DETECT, STATISTICS, TASKS, pack
 from harness.evidence.resampling import DRAWS
 from harness.models.tokens import LAYERS
 from harness.page import detection
 from harness.page.printed import beside
+from harness.params.profile import END_TO_END
 from harness.readings.published import load
 from harness.stages.place import Place
 

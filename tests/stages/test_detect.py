@@ -14,7 +14,7 @@ from faster_coco_eval.core import mask
 from harness.artifacts import store
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.tables import DETECT, END_TO_END, STATISTICS, TASKS
+from harness.artifacts.tables import DETECT, STATISTICS, TASKS
 from harness.data.annotated import AnnotatedImages
 from harness.data.coco import Annotations, Instances
 from harness.evidence.resampling import DRAWS, SEED, bootstrap_counts
@@ -22,6 +22,7 @@ from harness.maths.average_precision import IOUS, Matches, average_precision
 from harness.models.build import build, normaliser
 from harness.models.tokens import LAYERS, patch_tokens
 from harness.params.load import check_params
+from harness.params.profile import END_TO_END
 from harness.stages import detect, weights
 from harness.stages.place import Place
 

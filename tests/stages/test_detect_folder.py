@@ -14,8 +14,9 @@ from PIL import Image
 from harness.artifacts import store
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.tables import DETECT, END_TO_END, unpack
+from harness.artifacts.tables import DETECT, unpack
 from harness.params.load import check_params
+from harness.params.profile import END_TO_END
 from harness.stages import detect, weights
 from harness.stages.place import Place
 

@@ -15,11 +15,11 @@ from dvc.utils.hydra import apply_overrides
 from harness.__main__ import STAGES
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput
-from harness.artifacts.tables import END_TO_END
 from harness.models.tokens import LAYERS
 from harness.params.load import load_params
 from harness.params.models import FINETUNED, start_of
 from harness.params.params import Params
+from harness.params.profile import END_TO_END
 from harness.stages import check
 
 DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())

@@ -1,13 +1,17 @@
-"""The detector: its pyramid's maps, and that it learns from features with information and from no others."""
+"""Detectors of both engines: that they learn from features with information and from no others."""
 
 from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
 
 from harness.artifacts.closure import ROOT
-from harness.artifacts.errors import InvalidInput
+from harness.artifacts.errors import BadEnvironment, InvalidInput
+from harness.artifacts.tables import TASKS
 from harness.data.annotated import AnnotatedImages, composed
 from harness.data.coco import Instances
 from harness.maths.average_precision import average_precision
@@ -17,9 +21,17 @@ from harness.models.tokens import patch_tokens
 from harness.params.images import ScenesData
 from harness.params.load import load_params
 from harness.params.profile import DetectionParams, EndToEndParams
-from harness.training.detector import Backbone, Detector, Features, Pyramid, detect, train
+from harness.training.detector import Backbone, Features, build_detector, detect, pasted, train
+from harness.training.mask_rcnn import Pyramid
 
 BANDS = np.array([(0.0, 1e10)])
+absent = pytest.mark.skipif(find_spec("detectron2") is None, reason="detectron2 is not installed")
+
+
+@pytest.fixture(scope="module", params=["torchvision", pytest.param("detectron2", marks=absent)])
+def engine(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
 
 
 @pytest.mark.parametrize(("factor", "side"), [(0.25, 32), (0.5, 16), (1, 8), (2, 4)])
@@ -42,13 +54,26 @@ def annotated(split: str, count: int) -> AnnotatedImages:
     return composed(known.data, known.detection.world, split, count)
 
 
+def offset(found: list[Instances], images: AnnotatedImages) -> np.ndarray:
+    """(2,): how far, in y and x, detected masks lie from those of the objects that they overlap by a third, in the mean."""
+    moved = []
+    for one, known in zip(found, images.objects.instances, strict=True):
+        for mask in one.masks():
+            for true in known.masks():
+                if (mask & true).sum() > (mask | true).sum() / 3:
+                    moved.append(np.argwhere(mask).mean(0) - np.argwhere(true).mean(0))
+    assert len(moved) > 30
+    return np.mean(moved, 0)
+
+
 def planted(images: AnnotatedImages, shift: int = 0) -> Features:
-    """(b, classes, 16, 16): the share of each half-patch that an object of a class covers; shift: of another image."""
+    """(b, 4 x classes, 16, 16): the share of each half-patch that an object of a class covers; shift: of another image."""
     maps = torch.zeros(len(images), 10, 32, 32)
     for i, one in enumerate(images.objects.instances):
         for category, mask in zip(one.category, one.masks(), strict=True):
             maps[i, category] += torch.from_numpy(mask).float()
-    pooled = torch.nn.functional.avg_pool2d(maps, 2).roll(shift, 0)
+    # Each map four times, since a pyramid halves the channels where it doubles the side.
+    pooled = torch.nn.functional.avg_pool2d(maps, 2).roll(shift, 0).repeat(1, 4, 1, 1)
     return lambda chosen: pooled[chosen]
 
 
@@ -60,54 +85,103 @@ def ap(found: list[Instances], images: AnnotatedImages, task: str) -> np.ndarray
     return np.nanmean(np.stack([average_precision(one, weights, 0)[0] for one in made]), 0)
 
 
-@pytest.fixture(scope="module")
-def trained() -> tuple[Detector, list[float]]:
+def test_it_learns_where_features_say_where_objects_are(engine: str) -> None:
     learnt = annotated("train", 160)
     torch.manual_seed(0)
-    detector = Detector(10, 2, 32, 10, settings())
-    return detector, train(planted(learnt), learnt, detector, 0)
-
-
-def test_it_learns_where_features_say_where_objects_are(trained: tuple[Detector, list[float]]) -> None:
-    detector, loss = trained
+    detector = build_detector(40, 2, 32, 10, settings(engine=engine))
+    loss = train(planted(learnt), learnt, detector, 0)
     judged = annotated("validation", 60)
     assert loss[-1] < 0.75 * loss[0]
     found = detect(planted(judged), judged, detector)
     boxes, masks = ap(found, judged, "box"), ap(found, judged, "mask")
     assert boxes[0] > 0.4
-    assert masks[0] > 0.2
+    assert masks[0] > 0.4
+    assert np.abs(offset(found, judged)).max() < 0.2
     assert all(len(one) <= settings().detections for one in found)
     # The features of another image say nothing about this one.
     shuffled = ap(detect(planted(judged, shift=1), judged, detector), judged, "box")
     assert shuffled[0] < 0.01
 
 
-def test_the_same_seed_gives_the_same_detector() -> None:
+@absent
+@pytest.mark.slow
+def test_engines_differ_by_no_more_than_seeds() -> None:
+    learnt, judged = annotated("train", 160), annotated("validation", 100)
+    found = {}
+    for engine in ("torchvision", "detectron2"):
+        for seed in range(3):
+            torch.manual_seed(seed)
+            detector = build_detector(40, 2, 32, 10, settings(engine=engine))
+            train(planted(learnt), learnt, detector, seed)
+            known = detect(planted(judged), judged, detector)
+            found[engine, seed] = [ap(known, judged, task).mean() for task in TASKS]
+    one, other = (np.array([found[engine, seed] for seed in range(3)]) for engine in ("torchvision", "detectron2"))
+    for task, difference, spread in zip(
+        TASKS, one.mean(0) - other.mean(0), np.sqrt(one.var(0, ddof=1) + other.var(0, ddof=1)), strict=True
+    ):
+        # Student's t for four degrees of freedom at 95 %.
+        assert abs(difference) < 2.78 * spread / np.sqrt(3), (task, found)
+
+
+def test_the_same_seed_gives_the_same_detector(engine: str) -> None:
     learnt = annotated("train", 16)
     weights = []
     for _ in range(2):
         torch.manual_seed(0)
-        detector = Detector(10, 2, 32, 10, settings(epochs=1))
+        detector = build_detector(40, 2, 32, 10, settings(engine=engine, epochs=1))
         train(planted(learnt), learnt, detector, 3)
         weights.append(torch.cat([p.detach().flatten() for p in detector.parameters()]))
     assert torch.equal(*weights)
 
 
-def test_what_cannot_be_trained_is_refused() -> None:
+def test_what_cannot_be_trained_is_refused(engine: str) -> None:
     learnt = annotated("train", 4)
     with pytest.raises(InvalidInput, match=r"(?s)detection\.batch.*at most 4"):
-        train(planted(learnt), learnt, Detector(10, 2, 32, 10, settings()), 0)
-    broken = torch.full((16, 10, 16, 16), float("nan"))
+        train(planted(learnt), learnt, build_detector(40, 2, 32, 10, settings(engine=engine)), 0)
+    broken = torch.full((16, 40, 16, 16), float("nan"))
     learnt = annotated("train", 16)
     with pytest.raises((InvalidInput, ValueError), match=r"(?s)loss|degenerate|NaN|nan"):
-        train(lambda chosen: broken[chosen], learnt, Detector(10, 2, 32, 10, settings(epochs=1)), 0)
+        train(lambda chosen: broken[chosen], learnt, build_detector(40, 2, 32, 10, settings(engine=engine, epochs=1)), 0)
 
 
-def test_an_image_without_detections_has_none() -> None:
+def test_an_image_without_detections_has_none(engine: str) -> None:
     torch.manual_seed(0)
     images = annotated("validation", 1)
-    (found,) = detect(lambda _: torch.zeros(1, 10, 16, 16), images, Detector(10, 2, 32, 10, settings()).eval())
+    (found,) = detect(lambda _: torch.zeros(1, 40, 16, 16), images, build_detector(40, 2, 32, 10, settings(engine=engine)))
     assert len(found) == len(found.rle) == len(found.box)
+
+
+def test_a_mask_is_read_at_the_centres_of_pixels() -> None:
+    box = torch.tensor([[2.6, 1.0, 7.4, 5.0]])
+    (whole,) = pasted(torch.ones(1, 1, 28, 28), box, (6, 9))
+    # Columns whose centres 2.5, 3.5, ... 7.5 lie within, rows from 1 to 4.
+    assert torch.equal((whole > 0.5).nonzero(), torch.cartesian_prod(torch.arange(1, 5), torch.arange(3, 7)))
+    left = torch.ones(1, 1, 28, 28)
+    left[..., 14:] = 0
+    (half,) = pasted(left, box, (6, 9))
+    # The middle of the box is at 5.
+    assert (half > 0.5).nonzero()[:, 1].unique().tolist() == [3, 4]
+    assert pasted(torch.ones(0, 1, 28, 28), torch.zeros(0, 4), (6, 9)).shape == (0, 6, 9)
+
+
+def test_both_engines_have_heads_of_vitdet(engine: str) -> None:
+    learnt = annotated("train", 16)
+    counts = []
+    for heads in ("linear", "convolutional"):
+        detector = build_detector(40, 2, 32, 10, settings(engine=engine, heads=heads, epochs=2))
+        assert len(train(planted(learnt), learnt, detector, 0)) == 2
+        counts.append(sum(p.ndim == 4 for p in detector.parameters()))
+    # One convolution more before the proposals, four before the boxes, two before the masks.
+    assert counts[1] - counts[0] == 7
+
+
+def test_a_missing_detectron2_is_told_with_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "harness.training.vitdet", raising=False)
+    for name in [name for name in sys.modules if name.split(".")[0] == "detectron2"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "detectron2", None)
+    with pytest.raises(BadEnvironment, match=r"(?s)detection\.engine.*detectron2.*next: pip install"):
+        build_detector(40, 2, 32, 10, settings(engine="detectron2"))
 
 
 TUNED = EndToEndParams(rate=2e-3, layer_decay=0.5, drop_path=0.0, weight_decay=0.05)
@@ -141,12 +215,12 @@ def test_each_layer_of_a_backbone_has_a_share_of_the_next_ones_rate() -> None:
     assert {id(p) for p in known.parameters()} == set(scale)
 
 
-def test_end_to_end_training_moves_late_layers_more_and_lowers_the_loss() -> None:
+def test_end_to_end_training_moves_late_layers_more_and_lowers_the_loss(engine: str) -> None:
     learnt = annotated("train", 32)
     known = backbone()
     before = {name: p.detach().clone() for name, p in known.network.named_parameters()}
     torch.manual_seed(0)
-    detector = Detector(64, 4, 32, 10, settings(epochs=4))
+    detector = build_detector(64, 4, 32, 10, settings(engine=engine, epochs=4))
     loss = train(lambda i: known(torch.from_numpy(learnt.read(i, 32))), learnt, detector, 0, backbone=known)
     assert loss[-1] < loss[0]
     moved = {name: (p - before[name]).abs().mean().item() for name, p in known.network.named_parameters()}
