@@ -29,9 +29,12 @@ class Recipe(Strict):
 
 
 class JointEmbeddingRecipe(Recipe):
-    """photometric: the share of colour jitter, grey, blur and solarisation in the views; 0 crops and flips alone."""
+    """photometric: the share of colour jitter, grey, blur and solarisation in the views; 0 crops and flips alone. flip: the
+    probability that a view is mirrored.
+    """
 
     photometric: Annotated[float, Field(ge=0, le=1)] = 1.0
+    flip: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
 class PrototypeRecipe(JointEmbeddingRecipe):

@@ -26,14 +26,15 @@ def _blur(size: int, p: float) -> nn.Module:
 
 
 def joint_embedding_view(
-    size: int, scale: tuple[float, float], blur: float, solarize: float, photometric: float = 1.0
+    size: int, scale: tuple[float, float], blur: float, solarize: float, photometric: float = 1.0, flip: float = 0.5
 ) -> nn.Sequential:
     """One view of MoCo-v3 and DINO: crop, flip, colour jitter, grey, blur, solarisation (Tables A2 and A3).
 
     photometric: the share in [0, 1] of the jitter's width and of the other changes' probabilities; 0 crops and flips alone.
+    flip: the probability of a horizontal flip.
     """
     p = photometric
-    geometric = (_crop(size, scale), K.RandomHorizontalFlip(p=0.5))
+    geometric = (_crop(size, scale), K.RandomHorizontalFlip(p=flip))
     if p == 0:
         return nn.Sequential(*geometric)
     return nn.Sequential(
@@ -45,12 +46,12 @@ def joint_embedding_view(
     )
 
 
-def two_views(size: int, scale: tuple[float, float], photometric: float = 1.0) -> nn.ModuleList:
+def two_views(size: int, scale: tuple[float, float], photometric: float = 1.0, flip: float = 0.5) -> nn.ModuleList:
     """The two global views: one always blurred, one seldom and sometimes solarised."""
     return nn.ModuleList(
         [
-            joint_embedding_view(size, scale, 1.0, 0.0, photometric),
-            joint_embedding_view(size, scale, 0.1, 0.2, photometric),
+            joint_embedding_view(size, scale, 1.0, 0.0, photometric, flip),
+            joint_embedding_view(size, scale, 0.1, 0.2, photometric, flip),
         ]
     )
 

@@ -67,16 +67,20 @@ class Dino(Objective):
             teacher_temp=high,
             warmup_teacher_temp_epochs=recipe.teacher_warmup_epochs,
         )
-        self.global_views = GrowingViews(lambda share: two_views(size, recipe.crop, share))
-        self.local_view = GrowingViews(
-            lambda share: nn.ModuleList([joint_embedding_view(recipe.local_size, recipe.local_crop, 0.5, 0.0, share)])
+        self.views = GrowingViews(
+            lambda share: nn.ModuleList(
+                [
+                    *two_views(size, recipe.crop, share, recipe.flip),
+                    joint_embedding_view(recipe.local_size, recipe.local_crop, 0.5, 0.0, share, recipe.flip),
+                ]
+            )
         )
 
     def forward(self, images: Tensor, progress: Progress) -> Tensor:
         with torch.no_grad():
             share = self.recipe.photometric_share(progress.epoch)
-            broad = [self.normalise(view(images)) for view in self.global_views.at(share, images.device)]
-            [local_view] = self.local_view.at(share, images.device)
+            *global_views, local_view = self.views.at(share, images.device)
+            broad = [self.normalise(view(images)) for view in global_views]
             narrow = [self.normalise(local_view(images)) for _ in range(self.recipe.local_views)]
             temperature = self._temperature(progress.epoch)
             seen = self.teacher_head(self.teacher(torch.cat(broad)))

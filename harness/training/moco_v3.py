@@ -42,7 +42,7 @@ class MocoV3(Objective):
         self.momentum_base, self.momentum_projector = copy.deepcopy(network), copy.deepcopy(self.projector)
         deactivate_requires_grad(self.momentum_base)
         deactivate_requires_grad(self.momentum_projector)
-        self.views = two_views(size, recipe.crop, recipe.photometric)
+        self.views = two_views(size, recipe.crop, recipe.photometric, recipe.flip)
 
     def forward(self, images: Tensor, progress: Progress) -> Tensor:
         with torch.no_grad():

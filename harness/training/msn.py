@@ -37,7 +37,7 @@ class Msn(Objective):
         self.loss = MSNLoss(recipe.temperature, recipe.sinkhorn, recipe.regularisation)
         kinds = ((size, recipe.crop), (recipe.focal_size, recipe.focal_crop))
         self.views = GrowingViews(
-            lambda share: nn.ModuleList(joint_embedding_view(side, crop, 0.5, 0.0, share) for side, crop in kinds)
+            lambda share: nn.ModuleList(joint_embedding_view(side, crop, 0.5, 0.0, share, recipe.flip) for side, crop in kinds)
         )
 
     def forward(self, images: Tensor, progress: Progress) -> Tensor:

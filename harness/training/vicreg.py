@@ -25,7 +25,7 @@ class Vicreg(Objective):
         self.network = network
         self.projector = VICRegProjectionHead(network.num_features, recipe.hidden, recipe.out)
         self.loss = VICRegLoss(recipe.invariance, recipe.variance, recipe.covariance)
-        self.views = two_views(size, recipe.crop, recipe.photometric)
+        self.views = two_views(size, recipe.crop, recipe.photometric, recipe.flip)
 
     def forward(self, images: Tensor, progress: Progress) -> Tensor:
         with torch.no_grad():

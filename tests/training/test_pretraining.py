@@ -1,5 +1,6 @@
 """Pre-training: every objective learns its own loss, and a killed run ends with the uninterrupted run's weights."""
 
+import kornia.augmentation as K
 import pytest
 import torch
 from kornia.enhance import Normalize
@@ -204,15 +205,25 @@ def test_views_have_the_photometric_share_of_the_recipe():
         assert {len(view) for view in model.views} == {steps}
 
 
-@pytest.mark.parametrize(("name", "views"), [("dino", "global_views"), ("dino", "local_view"), ("msn", "views")])
-def test_photometric_changes_grow_between_two_epochs(name, views, images):
+@pytest.mark.parametrize("name", ["moco_v3", "dino", "msn", "vicreg"])
+def test_views_are_mirrored_as_often_as_the_recipe_says(name):
+    _, kind, recipe = RECIPES[name]
+    for told, expected in (({}, 0.5), ({"flip": 0.0}, 0.0)):
+        model = kind(network_of(name), recipe.model_copy(update=told), 16, torch.nn.Identity())
+        views = model.views if name in ("moco_v3", "vicreg") else model.views.at(1.0, torch.device("cpu"))
+        flips = [step.p for view in views for step in view if isinstance(step, K.RandomHorizontalFlip)]
+        assert flips == [expected] * len(views)
+
+
+@pytest.mark.parametrize("name", ["dino", "msn"])
+def test_photometric_changes_grow_between_two_epochs(name, images):
     objective, recipe = objective_of(name)
     objective.recipe = recipe.model_copy(update={"photometric": 0.8, "photometric_epochs": (1, 5)})
     shares, steps = [], []
     for epoch in range(7):
         objective(images[0][:8].float() / 255, Progress(step=2 * epoch, steps_per_epoch=2, total=14))
-        shares.append(getattr(objective, views).share)
-        steps.append({len(view) for view in getattr(objective, views).views})
+        shares.append(objective.views.share)
+        steps.append({len(view) for view in objective.views.views})
     assert shares == pytest.approx([0.0, 0.0, 0.2, 0.4, 0.6, 0.8, 0.8])
     assert steps == [{2}] * 2 + [{6}] * 5
     assert not any("view" in key for key in objective.state_dict())
