@@ -50,6 +50,7 @@ WORDS = {
     "small": ["large", "ap"],
     "large": ["small"],
     "dino_nomc": ["dino", "mae"],
+    "moco_v3_no_flip": ["moco_v3"],
     "fcmae": ["mae"],
     "random_resnet50": ["random_convnextv2"],
     "random_convnextv2": ["random_resnet50"],

@@ -72,8 +72,8 @@ class Pool:
         """Some of the networks under all names."""
         order = np.random.default_rng(seed).permutation(len(self.banks))
         # Those that are said to be fine-tuned are further ones.
-        # No claim here reads detectors, for which alone DINO without multi-crop stands.
-        further = [name for name in FURTHER if name != "dino_nomc"]
+        # No claim here reads what these alone stand for: detectors, and probes without flips.
+        further = [name for name in FURTHER if name not in ("dino_nomc", "moco_v3_no_flip")]
         tuned = [role + FINETUNED for role in (*ROLES, "msn")]
         names = [*ROLES, *UNTRAINED, SUPERVISED, *further, *tuned, *UNTRAINED_CNNS]
         who = dict(zip(names, order.tolist(), strict=False))

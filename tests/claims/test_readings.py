@@ -33,7 +33,7 @@ from harness.readings.samples import Generated, Samples
 from harness.readings.sweep import Sweep
 
 NAMES = ["moco_v3", "dino", "mae", "random", "random_learned", "moco_v3_ft", "dino_ft", "mae_ft", "msn", "msn_ft"]
-NAMES += ["moco_v3_resnet50", "dino_resnet50", "fcmae", "random_resnet50", "random_convnextv2"]
+NAMES += ["moco_v3_resnet50", "dino_resnet50", "fcmae", "random_resnet50", "random_convnextv2", "moco_v3_no_flip"]
 QKV, NORM, AFTER, FC = (TYPES.index(kind) for kind in ("attn.qkv", "norm1", "norm2", "mlp.fc1"))
 UNITS, IMAGES = 12, 64
 
@@ -516,6 +516,8 @@ READINGS: dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]] = {
     "rcdm-ft": lambda _m, _d: [("exceeds", mirrored("mae_ft") - mirrored("mae"), 0.2)],
     "rcdm-je/features": lambda _m, _d: [("below", flipped(je), 0.5) for je in BOTH],
     "rcdm-mae/features": lambda _m, _d: [("exceeds", flipped("mae") - flipped(je), 0.2) for je in BOTH],
+    "flip-cause": lambda _m, _d: [("exceeds", probe("moco_v3", "final") - probe("moco_v3_no_flip", "final"), 1.0)],
+    "flip-cause/features": lambda _m, _d: [("exceeds", flipped("moco_v3_no_flip") - flipped("moco_v3"), 0.2)],
     "rcdm-ft/features": lambda _m, _d: [("exceeds", flipped("mae") - flipped("mae_ft"), 0.2)],
     "je-still": lambda _m, _d: [("exceeds", moved("mae", "start") - moved(je, "start"), 0.0) for je in BOTH],
     **arch("moco_v3"),
@@ -623,7 +625,7 @@ def test_a_claim_compares_what_its_reading_says(id: str, seed: int, monkeypatch:
 ASKS = {
     "difference": {"je-rec-low", "early-onset", "je-late-drop", "rec-quarter", "type-order"}
     | {"knn-diverge", "knn-cls", "knn-gap-closer", "lp-order", "nlp-mae-below", "f1", "path", "je-still"}
-    | {"rcdm-mae"}
+    | {"rcdm-mae", "flip-cause"}
     | {"detft-best", "detft-large", "detft-small"}
     | {"det-moco", "det-dino-nomc", "det-dino-mc", "det-small", "det-large"}
     | {f"tau-{subset}-{k}" for subset in ("all", "right", "wrong") for k in (5, 10)}
