@@ -14,7 +14,6 @@ from harness.artifacts import store
 from harness.artifacts.tables import DETECT, unpack
 from harness.page.bars import bars
 from harness.page.styles import WIDE, nothing_to_draw, style
-from harness.params.models import start_of
 from harness.params.profile import END_TO_END
 from harness.readings.detection import DetectionAccuracy
 from harness.stages.place import Place
@@ -121,4 +120,4 @@ def accuracy(place: Place, layers: str, model: str) -> DetectionAccuracy:
 
 def _shown(place: Place, layers: str) -> list[str]:
     """The first run of each model that has a detector."""
-    return [model for model in place.settings.detected_with(layers) if place.params.model(start_of(model)).replicate_of is None]
+    return place.params.first_runs(place.settings.detected_with(layers))

@@ -37,8 +37,7 @@ def paths(place: Place) -> tuple[Figure, str]:
 
 def drifts(place: Place) -> tuple[Figure, str]:
     """Whom a model's final features are like, epoch by epoch of fine-tuning."""
-    known, methods = place.params.model, methods_of(place)
-    tuned = [model for model in place.settings.finetuned if known(model).replicate_of is None]
+    methods, tuned = methods_of(place), place.params.first_runs(place.settings.finetuned)
     if not tuned:
         raise nothing_to_draw(place, "drift", "no model is fine-tuned", "finetuned")
     figure = Figure(figsize=(WIDE, 4.0), layout="constrained")

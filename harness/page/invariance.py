@@ -52,7 +52,7 @@ def _shown(place: Place) -> list[str]:
     """The first run of each method with a CLS token of the paper's architecture, fine-tuned ones of the REC family besides."""
     known, settings = place.params.model, place.settings
     kinds = {known(model).architecture for model in settings.references}
-    first = [m for m in settings.models if known(m).replicate_of is None and known(m).architecture in kinds]
+    first = [m for m in place.params.first_runs(settings.models) if known(m).architecture in kinds]
     shown = [m for m in first if known(m).family in ("je", "rec") and m in settings.references]
     tuned = [m + FINETUNED for m in shown if known(m).family == "rec" and m in settings.finetuned]
     further = [m for m in first if known(m).family == "supervised"] + [m for m in first if known(m).family == "random"][:1]

@@ -10,7 +10,7 @@ from harness.artifacts import store
 from harness.artifacts.image_tables import SAMPLES
 from harness.page.bars import bars
 from harness.page.styles import WIDE, nothing_to_draw, style
-from harness.params.models import FINETUNED, start_of
+from harness.params.models import FINETUNED
 from harness.readings.samples import Samples
 from harness.stages.place import Place
 
@@ -106,7 +106,7 @@ def _arrays(place: Place, model: str) -> store.Arrays:
 def _shown(place: Place) -> list[str]:
     """The first run of each model that is sampled from. Raises MissingArtifact where there is none."""
     sampled = place.settings.sampled if TOKEN in place.settings.generated else ()
-    shown = [model for model in sampled if place.params.model(start_of(model)).replicate_of is None]
+    shown = place.params.first_runs(sampled)
     if not shown:
         raise nothing_to_draw(place, "samples", "images are drawn from the features of no model", "generated and sampled")
     return shown

@@ -49,8 +49,8 @@ def nothing_to_draw(place: Place, kind: str, what: str, among: str = "references
 
 def methods_of(place: Place) -> list[str]:
     """The first run of each method of the paper that the profile measures."""
-    known = {model: place.params.model(model) for model in place.settings.references}
-    return [model for model, entry in known.items() if entry.family in ("je", "rec") and entry.replicate_of is None]
+    first = place.params.first_runs(place.settings.references)
+    return [model for model in first if place.params.model(model).family in ("je", "rec")]
 
 
 def pairs_of(place: Place) -> list[tuple[str, str]]:
@@ -67,7 +67,7 @@ def style(place: Place, model: str) -> Style:
     """A model's style. Another run of a method has the method's; so has its fine-tuned form."""
     known, first = place.params.model, place.params.model(model).replicate_of or start_of(model)
     entry = known(first)
-    family = [m for m in place.settings.models if known(m).family == entry.family and known(m).replicate_of is None]
+    family = [m for m in place.params.first_runs(place.settings.models) if known(m).family == entry.family]
     methods = [m for m in family if _method(place, m, family) == m]
     shades = SHADES[entry.family]
     architectures = list(place.settings.architectures)

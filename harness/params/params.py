@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.strict import Strict
 from harness.params.models import FINETUNED, Embeddings, Key, Model, Released, start_of
@@ -63,6 +65,10 @@ class Params(Strict):
     def replicates(self, name: str, profile: str) -> list[str]:
         """The model and the other pre-training runs of it that the profile has, in its order."""
         return [other for other in self.of(profile).models if other == name or self.models[other].replicate_of == name]
+
+    def first_runs(self, models: Iterable[str]) -> list[str]:
+        """Those of the models, fine-tuned ones too, that are not another pre-training run of a method."""
+        return [name for name in models if self.model(name).replicate_of is None]
 
     def compared(self, name: str, profile: str) -> list[str]:
         """The profile's references that a model is compared with.
