@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from harness.artifacts import store
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.tables import CURVE, KNN, PIXELS, PROBE, TOKENS, unpack
-from harness.page.styles import GREY, WIDE, methods_of, nothing_to_draw, style, styles
+from harness.page.styles import GREY, WIDE, nothing_to_draw, style, styles
 from harness.readings import accuracy as readings
 from harness.readings.probes import MeasuredProbes, ProbeAccuracy, difference
 from harness.stages.place import Place
@@ -65,7 +65,7 @@ def knn(place: Place) -> tuple[Figure, str]:
 
 def probes(place: Place) -> tuple[Figure, str]:
     """Fig. 5, 6 and Table 1: what probes gain over a linear one on the final CLS token."""
-    models = methods_of(place)
+    models = place.params.methods(place.profile)
     if not models:
         raise nothing_to_draw(place, "probes", "no model of the paper's methods")
     of = {m: ProbeAccuracy.from_arrays(store.read_arrays(place.path("probes", m), PROBE), m) for m in models}

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from harness.artifacts import store
 from harness.artifacts.finetuning_tables import DRIFT, LINE, PATH
-from harness.page.styles import GREY, WIDE, Style, methods_of, nothing_to_draw, style, styles
+from harness.page.styles import GREY, WIDE, Style, nothing_to_draw, style, styles
 from harness.readings.final import Final
 from harness.readings.finetune_path import barrier
 from harness.stages.place import Place
@@ -37,7 +37,7 @@ def paths(place: Place) -> tuple[Figure, str]:
 
 def drifts(place: Place) -> tuple[Figure, str]:
     """Whom a model's final features are like, epoch by epoch of fine-tuning."""
-    methods, tuned = methods_of(place), place.params.first_runs(place.settings.finetuned)
+    methods, tuned = place.params.methods(place.profile), place.params.first_runs(place.settings.finetuned)
     if not tuned:
         raise nothing_to_draw(place, "drift", "no model is fine-tuned", "finetuned")
     figure = Figure(figsize=(WIDE, 4.0), layout="constrained")

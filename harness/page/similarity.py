@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from harness.artifacts import store
 from harness.artifacts.tables import SWEEP
 from harness.evidence.resampling import BLOCKS
-from harness.page.styles import GREY, WIDE, cka, methods_of, nothing_to_draw, ordered_cka, pairs_of, style
+from harness.page.styles import GREY, WIDE, cka, nothing_to_draw, ordered_cka, pairs_of, style
 from harness.params.models import FINETUNED
 from harness.readings.pair import Pair
 from harness.stages.place import Place
@@ -24,7 +24,7 @@ TYPE_LINES = ("-", "--")
 
 def maps(place: Place, *, by_type: bool = False) -> tuple[Figure, str]:
     """Fig. 1: CKA of all layers of each two methods, of two runs of one, and of two untrained networks."""
-    trained, pairs, known = methods_of(place), pairs_of(place), place.settings.models
+    trained, pairs, known = place.params.methods(place.profile), pairs_of(place), place.settings.models
     pairs += [(trained[0], run) for run in known if place.params.model(run).replicate_of == trained[0]][:1] if trained else []
     untrained = [model for model in place.settings.references if place.params.model(model).family == "random"]
     pairs += [(untrained[0], untrained[1])] if len(untrained) > 1 else []
@@ -35,7 +35,7 @@ def maps(place: Place, *, by_type: bool = False) -> tuple[Figure, str]:
 
 def finetuned_maps(place: Place, *, by_type: bool = False) -> tuple[Figure, str]:
     """A JE and a REC model before and after, and the REC model with itself."""
-    tuned = [model for model in methods_of(place) if model in place.settings.finetuned]
+    tuned = [model for model in place.params.methods(place.profile) if model in place.settings.finetuned]
     je, rec = (next((m for m in tuned if place.params.model(m).family == family), None) for family in ("je", "rec"))
     if je is None or rec is None:
         raise nothing_to_draw(place, "cka", "no JE and REC model are fine-tuned", "finetuned")
@@ -66,7 +66,7 @@ def layer_types(place: Place) -> tuple[Figure, str]:
 
 def distances(place: Place) -> tuple[Figure, str]:
     """For each network of another kind, how like each method's vision transformer it is, near and far."""
-    methods, known = methods_of(place), {m: place.params.model(m) for m in place.settings.models}
+    methods, known = place.params.methods(place.profile), {m: place.params.model(m) for m in place.settings.models}
     kinds = {known[m].architecture for m in methods}
     others = [m for m, entry in known.items() if entry.family in ("je", "rec") and entry.architecture not in kinds]
     if not (methods and others):

@@ -47,15 +47,9 @@ def nothing_to_draw(place: Place, kind: str, what: str, among: str = "references
     return MissingArtifact(place.path(kind, ending=""), what, next_step=f"name such among profiles.{place.profile}.{among}")
 
 
-def methods_of(place: Place) -> list[str]:
-    """The first run of each method of the paper that the profile measures."""
-    first = place.params.first_runs(place.settings.references)
-    return [model for model in first if place.params.model(model).family in ("je", "rec")]
-
-
 def pairs_of(place: Place) -> list[tuple[str, str]]:
     """As many pairs of methods as fit side by side."""
-    return list(combinations(methods_of(place), 2))[:3]
+    return list(combinations(place.params.methods(place.profile), 2))[:3]
 
 
 def styles(place: Place) -> list[Style]:

@@ -70,6 +70,10 @@ class Params(Strict):
         """Those of the models, fine-tuned ones too, that are not another pre-training run of a method."""
         return [name for name in models if self.model(name).replicate_of is None]
 
+    def methods(self, profile: str) -> list[str]:
+        """The first run of each method of the paper that a profile measures."""
+        return [name for name in self.first_runs(self.of(profile).references) if self.model(name).family in ("je", "rec")]
+
     def compared(self, name: str, profile: str) -> list[str]:
         """The profile's references that a model is compared with.
 

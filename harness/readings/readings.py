@@ -194,8 +194,8 @@ class Readings:
 
         Other models of the family are not the paper's, and no claim of the paper is decided on them.
         """
-        known = ((model, self.params.model(model)) for model in self.params.references)
-        return [model for model, entry in known if entry.family == name and entry.replicate_of is None]
+        first = self.params.first_runs(self.params.references)
+        return [model for model in first if self.params.model(model).family == name]
 
     def panel(self) -> Panel:
         """The runs of each method of the paper at the profile, and the instrument that they are read with."""
@@ -212,8 +212,8 @@ class Readings:
         supervised = [model for model in there if params.model(model).family == "supervised"]
         further = {
             name: params.replicates(name, source)
-            for name, entry in params.models.items()
-            if name in there and entry.family in ("je", "rec") and name not in params.references and entry.replicate_of is None
+            for name in params.first_runs(params.models)
+            if name in there and params.model(name).family in ("je", "rec") and name not in params.references
         }
         # What an architecture alone gives is not what training taught.
         kind = {model: params.model(model).architecture for model in there}

@@ -86,7 +86,7 @@ def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
         images=judged.digest(),
         weights=weights.sha256,
         inputs={f"checkpoints/{model}": weights.sha256},
-        libraries=[*LIBRARIES, *(["detectron2"] if settings.engine == "detectron2" else [])],
+        libraries=[*LIBRARIES, settings.engine],
     )
     arrays = {"ap": np.stack([resampled(made[task]) for task in TASKS]).astype(np.float32), "edges": bands[1:3, 1]}
     arrays |= {"loss": np.array(loss, np.float32)} | records(made) | pictures(judged, found, side)

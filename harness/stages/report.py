@@ -92,9 +92,7 @@ def _write(place: Place, name: str, text: str) -> None:
 
 def _picture(place: Place, knn: pd.DataFrame, cka: dict[str, np.ndarray]) -> bytes:
     """Heat maps of CKA between the pre-trained references, and 20-NN accuracy of the CLS token by block, beside raw pixels."""
-    known = {m: place.params.model(m) for m in place.settings.references}
-    # Of several pre-training runs the first.
-    trained = [m for m, entry in known.items() if entry.family in ("je", "rec") and entry.replicate_of is None]
+    trained = place.params.methods(place.profile)
     shown = [pair for pair in cka if set(pair.split("-")) <= set(trained)][:3] or list(cka)[:3]
     title = place.params.title
     with mpl.rc_context({"font.size": 10, "svg.hashsalt": "report"}):

@@ -21,6 +21,14 @@ from harness.params.profile import DetectionParams
 Target = dict[str, Tensor]
 
 
+def canonical(stride: float) -> tuple[int, int]:
+    """The side of an object that is read at the finest level of a pyramid, which has this stride, and that level.
+
+    The defaults of both engines are made for objects of 224 pixels at stride 16: all small ones would go to one level.
+    """
+    return int(8 * stride), round(math.log2(stride))
+
+
 class Pyramid(nn.Module):
     """ViTDet's simple feature pyramid: one map of the patch tokens to maps at several strides.
 
@@ -75,9 +83,8 @@ class MaskRCNN(nn.Module):
             post_nms_top_n=dict.fromkeys(("training", "testing"), params.proposals[1]),
             nms_thresh=0.7,
         )
-        # torchvision's defaults are made for objects of 224 pixels at stride 16: all small ones go to one level.
-        stride = patch * params.levels[0]
-        align = {"sampling_ratio": 2, "canonical_scale": int(8 * stride), "canonical_level": round(math.log2(stride))}
+        side, level = canonical(patch * params.levels[0])
+        align = {"sampling_ratio": 2, "canonical_scale": side, "canonical_level": level}
         self.heads = RoIHeads(
             MultiScaleRoIAlign(names, 7, **align),
             FastRCNNConvFCHead((channels, 7, 7), [channels] * 4, [4 * channels], LayerNorm2d)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from harness.artifacts.errors import BadEnvironment, InvalidInput
 from harness.params.profile import DetectionParams
-from harness.training.mask_rcnn import Target
+from harness.training.mask_rcnn import Target, canonical
 
 # The revision that the tests were run with; the package index has none.
 INSTALL = (
@@ -85,10 +84,8 @@ class VitDet(nn.Module):
             nms_thresh=0.7,
         )
 
-        # detectron2's defaults are made for objects of 224 pixels at stride 16, torchvision's too.
         def pooler(side: int, strides: list[int]) -> ROIPooler:
-            level = {"canonical_box_size": 8 * strides[0], "canonical_level": round(math.log2(strides[0]))}
-            return ROIPooler(side, [1 / stride for stride in strides], 0, "ROIAlignV2", **level)
+            return ROIPooler(side, [1 / stride for stride in strides], 0, "ROIAlignV2", *canonical(strides[0]))
 
         self.heads = StandardROIHeads(
             num_classes=classes,

@@ -457,7 +457,7 @@ def test_a_planted_effect_is_supported(id):
 def test_a_planted_effect_is_supported_on_every_replicate_and_above_the_null_by_roles(id):
     decision, inputs = worlds.on_panel(TESTS[id], EFFECT)
     assert decision.state is State.SUPPORTED
-    # Of MSN, of CNNs, and of DINO without multi-crop there is one run.
+    # Of MSN, of CNNs, of DINO without multi-crop and of MoCo-v3 without flips there is one run.
     alone = ("msn-", "arch-", "obj-", "det-dino-nomc", "det-small", "det-large", "opposite", "flip-cause")
     runs = 1 if BASES[id].startswith(alone) else 3
     assert inputs.runs == (runs if TESTS[id].claim.about == "methods" else None)

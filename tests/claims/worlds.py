@@ -199,9 +199,8 @@ def finetune_path(model: str) -> FinetunePath:
 def probe_accuracy(model: str) -> ProbeAccuracy:
     """Probes as Table 1, Figs. 5 and 6 have them: MAE gains by a block, by all of them and by depth, JE models hardly any."""
     method, tuned = METHOD.get(start_of(model)), model != start_of(model)
-    final = {"moco_v3": 76.3, "dino": 77.8, "mae": 67.7, "msn": 77.0, "moco_v3_no_flip": 72.0}.get(
-        method or "", 30.0
-    ) + 10.0 * tuned
+    by_method = {"moco_v3": 76.3, "dino": 77.8, "mae": 67.7, "msn": 77.0, "moco_v3_no_flip": 72.0}
+    final = by_method.get(method or "", 30.0) + 10.0 * tuned
     # Fine-tuned, MAE gains from other blocks as little as JE models do (Fig. 12).
     rec = method in REC and not tuned
     gains = {"final": 0.0, "all": 2.4 if rec else -0.8, "depth2": 0.6 if rec else 0.3}
