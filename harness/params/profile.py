@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from harness.artifacts.errors import InvalidInput
 from harness.artifacts.strict import Count, Positive, Strict, Unit
 from harness.params.images import ReaderData, SceneParams, ScenesData
 from harness.params.models import Key
@@ -150,8 +151,19 @@ class DetectionParams(Strict):
 
     @property
     def side(self) -> int:
-        """Of the network's input in pixels; 0 without images."""
-        return self.coco.size if self.coco else self.world.size if self.world else 0
+        """Of the network's input in pixels. Raises InvalidInput without images."""
+        images = self.coco or self.world
+        if images is None:
+            expected = "world, of scenes, or coco, a folder"
+            raise InvalidInput("params.yaml", field="detection", seen="no images", expected=expected)
+        return images.size
+
+    def trained_with(self, layers: str) -> EndToEndParams | None:
+        """How the backbone is trained; None where it is frozen. Raises InvalidInput where params.yaml does not say it."""
+        if layers == END_TO_END and self.end_to_end is None:
+            expected = "how the backbone is trained (Table A7)"
+            raise InvalidInput("params.yaml", field="detection.end_to_end", seen="none", expected=expected)
+        return self.end_to_end if layers == END_TO_END else None
 
 
 class SegmentationParams(Strict):

@@ -21,15 +21,15 @@ from harness.data.images import Images, load
 from harness.models.build import build, normaliser
 from harness.models.layers import named_layers
 from harness.models.represent import represent
-from harness.models.tokens import LAYERS, patch_side, resample_positions
+from harness.models.tokens import LAYERS
 from harness.params.models import Released, start_of
 from harness.params.profile import END_TO_END, DetectionParams, Profile
 from harness.params.recipes import Recipe
-from harness.stages.detect import frozen_features, trained_features
+from harness.stages.detect import prepare
 from harness.stages.extract import bank_shapes
 from harness.stages.place import Place
 from harness.stages.probe import feature_sets
-from harness.training.detector import Backbone, build_detector, train
+from harness.training.detector import train
 from harness.training.probes import grid
 
 # Seconds: a network that takes longer for one image is measured by that.
@@ -124,8 +124,6 @@ def detector_seconds(settings: DetectionParams, network: nn.Module, layers: str,
     memory, and its backward where it is trained. Measured on a batch of blank images with an object each.
     """
     side, n = settings.side, min(settings.batch, 16)
-    resample_positions(network, side)
-    read = "final" if layers == END_TO_END else layers
     mask = np.zeros((side, side), bool)
     mask[side // 4 : side // 2, side // 4 : side // 2] = True
     corner = np.array([[side // 4, side // 4, side // 2 - side // 4, side // 2 - side // 4]], float)
@@ -134,17 +132,11 @@ def detector_seconds(settings: DetectionParams, network: nn.Module, layers: str,
     images = AnnotatedImages(objects, lambda _: np.zeros((side, side, 3), np.uint8))
     normalise = normaliser((0.5,) * 3, (0.25,) * 3).to(device)
     timed = settings.model_copy(update={"epochs": 1, "batch": n, "warmup_steps": 0})
-    detector = build_detector(network.embed_dim * len(LAYERS[read]), patch_side(network), side, 1, timed)
-    if layers == END_TO_END:
-        assert settings.end_to_end is not None
-        backbone = Backbone(network, normalise, settings.end_to_end)
-        features = trained_features(backbone, images, side, device)
-    else:
-        backbone, features = None, frozen_features(network, normalise, images, read, side, device, count=settings.train)
+    setup = prepare(network, normalise, images, layers, timed, device, count=settings.train)
     taken = []
     for _ in range(2):  # The first warms up.
         start = time.perf_counter()
-        train(features, images, detector, 0, backbone=backbone, device=device)
+        train(setup.features, images, setup.detector, 0, backbone=setup.backbone, device=device)
         taken.append((time.perf_counter() - start) / n)
     return taken[-1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +28,9 @@ from harness.params.wording import nearest
 from harness.stages.place import Place
 from harness.training.detector import Backbone, Features, build_detector, detect, train
 
+if TYPE_CHECKING:
+    from harness.training.detector import Detector
+
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "faster-coco-eval")
 LARGEST = 1e10
 # COCO's bands of area are fixed in pixels; scenes are divided at the terciles of their own objects' areas.
@@ -37,6 +41,19 @@ PICTURES, SHOWN, LARGE = 6, 0.5, 256
 CACHED = 4 << 30
 # Images in one forward of the frozen network.
 FORWARD = 256
+
+
+class Setup(NamedTuple):
+    """A detector and what it is trained on.
+
+    features: the patch tokens of the chosen images. backbone: the network where it is trained too. read: which of LAYERS the
+    detector reads.
+    """
+
+    detector: Detector
+    features: Features
+    backbone: Backbone | None
+    read: str
 
 
 def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
@@ -53,31 +70,20 @@ def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
         raise InvalidInput("params.yaml", field=field, seen="none", expected=expected)
     if layers not in (*LAYERS, END_TO_END):
         raise InvalidInput("command line", field="--layers", seen=layers, expected=nearest(layers, [*LAYERS, END_TO_END]))
-    trained = settings.end_to_end if layers == END_TO_END else None
-    if layers == END_TO_END and trained is None:
-        field, expected = f"profiles.{place.profile}.detection.end_to_end", "how the backbone is trained"
-        raise InvalidInput("params.yaml", field=field, seen="none", expected=expected)
+    trained = settings.trained_with(layers)
     architecture = place.params.architecture(model, place.profile)
     options = architecture.options | ({} if trained is None else {"drop_path_rate": trained.drop_path})
     network = build(architecture.name, **options)
     weights = checkpoint.load(place.path("checkpoints", model), network, place.precision(model))
     depth_of(network)  # Refuses a network without patch tokens before anything is read or composed.
-    side = settings.side
-    resample_positions(network, side)
     normalise = normaliser(*normalisation(place.params.weights(model, place.profile), data)).to(device)
     learnt, judged = (annotated_images(data, settings, split) for split in ("train", "validation"))
-    classes = len(learnt.objects.categories)
     torch.manual_seed(settings.seed)
-    read = "final" if trained else layers
-    detector = build_detector(network.embed_dim * len(LAYERS[read]), patch_side(network), side, classes, settings)
-    if trained is None:
-        features = frozen_features(network, normalise, learnt, read, side, device)
-        loss = train(features, learnt, detector, settings.seed, device=device)
-    else:
-        backbone = Backbone(network, normalise, trained)
-        features = trained_features(backbone, learnt, side, device)
-        loss = train(features, learnt, detector, settings.seed, backbone=backbone, device=device)
-    found = detect(frozen_features(network, normalise, judged, read, side, device), judged, detector, device=device)
+    setup = prepare(network, normalise, learnt, layers, settings, device)
+    loss = train(setup.features, learnt, setup.detector, settings.seed, backbone=setup.backbone, device=device)
+    side = settings.side
+    found = detect(frozen_features(network, normalise, judged, setup.read, side, device), judged, setup.detector, device=device)
+    classes = len(learnt.objects.categories)
     bands = COCO_BANDS if settings.coco else bands_of(judged.objects)
     made = {task: matches(judged.objects.instances, found, classes, bands, task) for task in TASKS}
     provenance = place.provenance(
@@ -165,9 +171,29 @@ def annotated_images(data: ScenesData | ReaderData, settings: DetectionParams, s
     return annotated.composed(data, settings.world, split, count)
 
 
-def trained_features(backbone: Backbone, images: AnnotatedImages, side: int, device: str) -> Features:
-    """The patch tokens of a network that is trained."""
-    return lambda chosen: backbone(torch.from_numpy(images.read(chosen, side)).to(device))
+def prepare(
+    network: nn.Module,
+    normalise: nn.Module,
+    images: AnnotatedImages,
+    layers: str,
+    settings: DetectionParams,
+    device: str,
+    *,
+    count: int | None = None,
+) -> Setup:
+    """A detector for a network, whose positional embedding is resampled in place to the images' size.
+
+    count: of the images that there will be, where these stand for more.
+    """
+    side, trained = settings.side, settings.trained_with(layers)
+    resample_positions(network, side)
+    read = layers if trained is None else "final"
+    channels, classes = network.embed_dim * len(LAYERS[read]), len(images.objects.categories)
+    detector = build_detector(channels, patch_side(network), side, classes, settings)
+    if trained is None:
+        return Setup(detector, frozen_features(network, normalise, images, read, side, device, count=count), None, read)
+    backbone = Backbone(network, normalise, trained)
+    return Setup(detector, lambda chosen: backbone(torch.from_numpy(images.read(chosen, side)).to(device)), backbone, read)
 
 
 def frozen_features(

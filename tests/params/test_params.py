@@ -616,3 +616,12 @@ def test_the_measured_profile_says_the_same_as_the_profile_of_its_name() -> None
     assert check_params(raw, "params.yaml").profile == "embedded"
     error = refusal(changed("profile.finetuned", ["mae"]))
     assert (error.field, "alias profile: *embedded" in str(error.expected)) == ("profile.finetuned", True)
+
+
+def test_a_detector_without_images_has_no_side() -> None:
+    detection = load_params(PROJECT).of("embedded").detection
+    assert detection is not None
+    assert detection.world is not None
+    assert detection.side == detection.world.size
+    with pytest.raises(InvalidInput, match="detection"):
+        _ = detection.model_copy(update={"world": None}).side
