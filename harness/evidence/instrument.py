@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from harness.evidence.estimate import Estimate, mean
 from harness.evidence.measure import Accuracies, Measure
@@ -41,6 +42,9 @@ class Instrument:
     anchors: Mapping[str, float] = field(default_factory=dict)
     own_kind: Mapping[str, Sequence[str]] = field(default_factory=dict)
     _ranges: dict[tuple[str, tuple[int, ...]], Estimate] = field(default_factory=dict, repr=False)
+    # By model: most claims ask for the same few.
+    _final: dict[str, _Learnt] = field(default_factory=dict, repr=False)
+    _gains: dict[str, _Learnt] = field(default_factory=dict, repr=False)
 
     def range(self, name: str, blocks: Sequence[int]) -> Estimate:
         """Same-depth similarity of two runs of one method, less that of a trained and an untrained network.
@@ -92,29 +96,42 @@ class Instrument:
     def _embeddings(self, models: Sequence[str]) -> _Check:
         if not models:
             return _Check()
-        pixels, found = self.pixels(), {model: _final(self.knn(model)) for model in models}
+        pixels, found = self.pixels(), {model: self._final_of(model) for model in models}
         bar = max(LEARNT, pixels + ABOVE_PIXELS)
         words = [f"{model} {own.value:.1f} %" for model, own in found.items()]
         said = f"20-NN of the final features: {', '.join(words)}, raw pixels {pixels:.1f} %"
         needed = f"{bar:.1f} % ({LEARNT:g} %, and {ABOVE_PIXELS:g} points above raw pixels)"
-        return _Check(said, needed, [model for model, own in found.items() if _low(own) < bar])
+        return _Check(said, needed, [model for model, own in found.items() if own.low < bar])
 
     def _rebuilt(self, models: Sequence[str]) -> _Check:
         if not models:
             return _Check()
-        gains = {model: self.knn(model).probe() - self._best_untrained(model) for model in models}
+        gains = {model: self._gain_of(model) for model in models}
         words = [f"{model} {gain.value:+.1f}" for model, gain in gains.items()]
         said = f"linear probe, points above an untrained network: {', '.join(words)}"
-        return _Check(said, f"{PROBE_GAIN:+g}", [model for model, gain in gains.items() if _low(gain) < PROBE_GAIN])
+        return _Check(said, f"{PROBE_GAIN:+g}", [model for model, gain in gains.items() if gain.low < PROBE_GAIN])
+
+    def _final_of(self, model: str) -> _Learnt:
+        """20-NN accuracy after the final norm: of the CLS token, or of the mean over places where there is none."""
+        if model not in self._final:
+            accuracy = self.knn(model)
+            self._final[model] = _Learnt.of(accuracy.final("cls" if "cls" in accuracy.tokens else "gap"))
+        return self._final[model]
+
+    def _gain_of(self, model: str) -> _Learnt:
+        """Points of the linear probe above the best untrained network of the model's architecture."""
+        if model not in self._gains:
+            self._gains[model] = _Learnt.of(self.knn(model).probe() - self._best_untrained(model))
+        return self._gains[model]
 
     def _best_untrained(self, model: str) -> Estimate:
         untrained = self.own_kind.get(model, self.untrained)
         return max((self.knn(name).probe() for name in untrained), key=lambda estimate: estimate.value)
 
     def _supervised(self) -> _Check:
-        found = {model: _final(self.knn(model)) for model in self.supervised}
+        found = {model: self._final_of(model) for model in self.supervised}
         said = ", ".join(f"{model} {own.value:.1f} %" for model, own in found.items())
-        return _Check(said, f"{TAUGHT:g} % with labels", [model for model, own in found.items() if _low(own) < TAUGHT])
+        return _Check(said, f"{TAUGHT:g} % with labels", [model for model, own in found.items() if own.low < TAUGHT])
 
     def _anchors(self) -> _Check:
         known = {model: self.knn(model).final("cls").value for model in self.anchors}
@@ -123,6 +140,18 @@ class Instrument:
         )
         poor = [model for model, value in known.items() if abs(value - self.anchors[model]) > NEAR]
         return _Check(said, f"within {NEAR:g} of what is published", poor)
+
+
+class _Learnt(NamedTuple):
+    """An accuracy or a gain in it, and the lower limit of its interval."""
+
+    value: float
+    low: float
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> _Learnt:
+        """From an estimate."""
+        return cls(estimate.value, estimate.interval()[0])
 
 
 @dataclass(frozen=True)
@@ -137,12 +166,3 @@ class _Check:
 def _pairs(runs: Sequence[str]) -> list[tuple[str, str]]:
     pairs = [(a, b) for i, a in enumerate(runs) for b in runs[i + 1 :]]
     return pairs or [(runs[0], runs[0])]
-
-
-def _final(accuracy: Accuracies) -> Estimate:
-    """20-NN accuracy after the final norm: of the CLS token, or of the mean over places where there is none."""
-    return accuracy.final("cls" if "cls" in accuracy.tokens else "gap")
-
-
-def _low(estimate: Estimate) -> float:
-    return estimate.interval()[0]
