@@ -43,7 +43,7 @@ document.title = JSON.stringify({
   texts: texts.length,
   worst: told.sort((a, b) => a[0] - b[0])[0],
   ink: view.getComputedStyle(page.body).color,
-  figures: [...page.querySelectorAll('svg')].map(svg => {
+  figures: [...page.querySelectorAll('figure svg')].map(svg => {
     const box = svg.getBoundingClientRect();
     return {width: box.width, height: box.height, parts: svg.querySelectorAll('path, use, image').length};
   }),
