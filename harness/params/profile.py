@@ -150,13 +150,18 @@ class DetectionParams(Strict):
     seed: int = Field(default=0, ge=0)
 
     @property
-    def side(self) -> int:
-        """Of the network's input in pixels. Raises InvalidInput without images."""
-        images = self.coco or self.world
-        if images is None:
+    def images(self) -> CocoParams | SceneParams:
+        """A folder, or the world of scenes. Raises InvalidInput where there is neither."""
+        found = self.coco or self.world
+        if found is None:
             expected = "world, of scenes, or coco, a folder"
             raise InvalidInput("params.yaml", field="detection", seen="no images", expected=expected)
-        return images.size
+        return found
+
+    @property
+    def side(self) -> int:
+        """Of the network's input in pixels. Raises InvalidInput without images."""
+        return self.images.size
 
     def trained_with(self, layers: str) -> EndToEndParams | None:
         """How the backbone is trained; None where it is frozen. Raises InvalidInput where params.yaml does not say it."""

@@ -23,7 +23,7 @@ from harness.models.build import build, normalisation, normaliser
 from harness.models.detections import matches
 from harness.models.tokens import LAYERS, depth_of, patch_side, patch_tokens, resample_positions
 from harness.params.images import ReaderData, ScenesData
-from harness.params.profile import END_TO_END, DetectionParams
+from harness.params.profile import END_TO_END, CocoParams, DetectionParams
 from harness.params.wording import nearest
 from harness.stages.place import Place
 from harness.training.detector import Backbone, Features, build_detector, detect, train
@@ -164,11 +164,12 @@ def pictures(images: AnnotatedImages, found: Sequence[Instances], side: int) -> 
 def annotated_images(data: ScenesData | ReaderData, settings: DetectionParams, split: str) -> AnnotatedImages:
     """The images of a split that detectors learn from or are judged on. Raises InvalidInput for a profile without any."""
     count = settings.train if split == "train" else settings.validation
-    if settings.coco:
-        return annotated.folder(settings.coco, split, count)
-    if settings.world is None or not isinstance(data, ScenesData):
+    images = settings.images
+    if isinstance(images, CocoParams):
+        return annotated.folder(images, split, count)
+    if not isinstance(data, ScenesData):
         raise InvalidInput("params.yaml", field="detection", seen="no images", expected="world, of scenes, or coco, a folder")
-    return annotated.composed(data, settings.world, split, count)
+    return annotated.composed(data, images, split, count)
 
 
 def prepare(
