@@ -30,6 +30,7 @@ from harness.readings.probes import MeasuredProbes, PrintedProbes, Probes
 from harness.readings.published import Published
 from harness.readings.readings import Readings
 from harness.readings.samples import Generated
+from harness.readings.segmentation import Segmentation
 from harness.readings.sweep import Sweep
 
 # Relative, so that verdicts read the same in every checkout.
@@ -178,6 +179,12 @@ def answers(readings: Readings, source: str) -> Answers:
 def invariance(readings: Readings) -> Callable[[str], Invariance]:
     """A model's name to how far its features move when one thing in the image changes."""
     return readings.invariance
+
+
+@pytest.fixture
+def segmentation(readings: Readings) -> Callable[[str], Segmentation]:
+    """A model's name to how much of objects' masks a linear read-out finds in its patch tokens."""
+    return readings.segmentation
 
 
 @pytest.fixture

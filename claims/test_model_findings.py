@@ -1,8 +1,9 @@
-"""What the paper finds of single models, asked of the one that is judged: as JE models do, as REC models do, or as neither. And
-whose it is by all of them and by all measures of similarity.
+"""Findings of the paper about single models: whether the judged model does as JE models do, as REC models do, or as neither.
 
-Decided with --model NAME, and for nothing else; the rules are those of harness/readings/finding.py and kinship.py. Accuracies
-are in percent, distances in those of two images.
+The last claim, `family`, combines them with the measures of similarity.
+
+Decided with --model NAME, and for nothing else. The rules are in harness/readings/finding.py and kinship.py. Accuracies and
+intersections over union are in percent; distances are relative to the distance between two images.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ from harness.readings.accuracy import Accuracy
 from harness.readings.invariance import Invariance
 from harness.readings.kinship import THIRDS, Kinship, verdict
 from harness.readings.probes import Probes, gain
+from harness.readings.segmentation import Segmentation
 
 
 class Evidence(NamedTuple):
-    """A model's name to its 20-NN accuracy and its invariance, and the probes of all models."""
+    """A model's name to its 20-NN accuracy, its invariance and its segmentation, and the probes of all models."""
 
     knn: Callable[[str], Accuracy]
     probes: Probes
     invariance: Callable[[str], Invariance]
+    segmentation: Callable[[str], Segmentation]
 
 
 JudgeFinding = Callable[[Callable[[str], Estimate], State], Decision]
@@ -47,6 +50,7 @@ FINDINGS: dict[str, tuple[Callable[[Evidence, str], Estimate], State]] = {
     "gathering": (lambda of, model: of.knn(model).gathered(), State.JE_LIKE),
     "hidden": (lambda of, model: of.knn(model).probe_neighbours() - of.knn(model).final("cls"), State.REC_LIKE),
     "flips": (lambda of, model: of.invariance(model).distance("flip"), State.REC_LIKE),
+    "small-objects": (lambda of, model: of.segmentation(model).iou("small") * 100, State.REC_LIKE),
     "deeper": (gained("depth3"), State.REC_LIKE),
     "intermediate": (gained("pair"), State.REC_LIKE),
     "every-layer": (gained("all"), State.REC_LIKE),
@@ -54,9 +58,15 @@ FINDINGS: dict[str, tuple[Callable[[Evidence, str], Estimate], State]] = {
 
 
 @pytest.fixture
-def ask(knn: Callable[[str], Accuracy], probes: Probes, invariance: Callable[[str], Invariance], finding: JudgeFinding) -> Ask:
-    """The name of a finding to whose way the model has."""
-    of = Evidence(knn, probes, invariance)
+def ask(
+    knn: Callable[[str], Accuracy],
+    probes: Probes,
+    invariance: Callable[[str], Invariance],
+    segmentation: Callable[[str], Segmentation],
+    finding: JudgeFinding,
+) -> Ask:
+    """The name of a finding to the family whose models do as the judged model does."""
+    of = Evidence(knn, probes, invariance, segmentation)
 
     def answer(name: str) -> Decision:
         value, higher = FINDINGS[name]
@@ -71,6 +81,7 @@ _SHORT = {
     "gathering": "Class information gathers in CLS",
     "hidden": "A probe finds more than 20-NN",
     "flips": "Features move under a flip",
+    "small-objects": "Patch tokens show small objects",
     "deeper": "A deeper probe gains",
     "intermediate": "An intermediate layer helps the probe",
     "every-layer": "All layers together help the probe",
@@ -131,6 +142,16 @@ def test_features_move_under_a_flip(model: str, ask: Ask) -> Decision:
 
 
 @_finding(
+    "small-objects",
+    "3.2, Table 2",
+    "Whether small objects can be read out of the final patch tokens, as in REC models.",
+    "intersection over union of small objects' masks: logistic regression on block 11's patch tokens, after the final norm",
+)
+def test_patch_tokens_show_small_objects(model: str, ask: Ask) -> Decision:
+    return ask("small-objects")
+
+
+@_finding(
     "deeper",
     "3.2, Fig. 5",
     "Whether a probe of three layers finds more than a linear one, as in REC models.",
@@ -165,7 +186,7 @@ def test_all_layers_help(model: str, ask: Ask) -> Decision:
     title="Joint embedding or reconstruction",
     main=True,
     where="Kinship",
-    statement="JudgeFinding the model is, by all measures and findings together.",
+    statement="Of which family the model is, by all measures and findings together.",
     reading="what more than half of the measures and findings say that can be read, if no measure says the opposite of any "
     "third of the depth",
     about="model",

@@ -151,7 +151,13 @@ class Readings:
         return Generated(lambda model: self.samples(model, token), settings.sampling.judge)
 
     def segmentation(self, model: str) -> Segmentation:
-        """How much of objects' masks a linear read-out finds in a model's patch tokens."""
+        """How much of objects' masks a linear read-out finds in a model's patch tokens. Raises as samples does."""
+        known, source = self.inputs.model_of(model), self.inputs.source
+        self._files.check(known)
+        if known not in self.params.of(source).segmented:
+            step = f"add {known} to it and run dvc repro"
+            path = f"artifacts/{source}/segment/{known}.safetensors"
+            raise MissingArtifact(path, f"profiles.{source}.segmented has no {known}", next_step=step)
         return Segmentation.from_arrays(read_arrays(self._files.of_model("segment", SEGMENT, model)[0], SEGMENT.kind))
 
     def detection(self, model: str, layers: str = "final") -> DetectionAccuracy:

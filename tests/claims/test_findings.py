@@ -18,7 +18,7 @@ claims = importlib.import_module("test_model_findings")
 
 JE = [run for method in worlds.JE for run in worlds.RUNS[method]]
 REC = [run for method in worlds.REC for run in worlds.RUNS[method]]
-OF = claims.Evidence(worlds.knn, MeasuredProbes(worlds.probe_accuracy), worlds.invariance)
+OF = claims.Evidence(worlds.knn, MeasuredProbes(worlds.probe_accuracy), worlds.invariance, worlds.segmentation)
 
 
 def finding(name: str, je: list[str] = JE, rec: list[str] = REC) -> Finding:
@@ -46,6 +46,7 @@ def test_the_numbers_by_hand() -> None:
     assert value["gathering"] == near(20 * 10 / 11, abs=1.5)
     assert value["hidden"] == near(0, abs=2)
     assert value["flips"] == near(0.05, abs=0.02)
+    assert value["small-objects"] == near(60)
     fall = claims.FINDINGS["decline"][0](OF, "mae").value
     assert fall == near(1.5 * 9, abs=2)
     for name, features in (("deeper", "depth3"), ("intermediate", "pair"), ("every-layer", "all")):

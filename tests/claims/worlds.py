@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.artifacts.tables import TYPES
+from harness.artifacts.tables import REGIONS, TYPES
 from harness.evidence.claim import Inputs
 from harness.evidence.decide import Decision, all_of
 from harness.evidence.instrument import Instrument
@@ -31,6 +31,7 @@ from harness.readings.neighbourhoods import Neighbourhoods
 from harness.readings.pair import Pair
 from harness.readings.probes import MeasuredProbes, ProbeAccuracy, Probes
 from harness.readings.samples import Generated, Samples
+from harness.readings.segmentation import Segmentation
 from harness.readings.sweep import Sweep
 
 JE, REC, UNTRAINED, SUPERVISED = ["moco_v3", "dino"], ["mae"], ["random", "random_learned"], "supervised"
@@ -291,6 +292,16 @@ def invariance(model: str) -> Invariance:
     noise = rng.normal(scale=0.01, size=(1, 2, IMAGES))
     own = level * ease / ease.mean() + noise - noise.mean(2, keepdims=True)
     return Invariance(("flip",), ("cls", "gap"), own, np.ones((2, IMAGES)), np.ones((1, 2, IMAGES)), "planted")
+
+
+@cache
+def segmentation(model: str) -> Segmentation:
+    """Of 100 pixels of masks in an image, 80 are read out of MAE's patch tokens and 60 out of those of JE models (Table 2)."""
+    rng = np.random.default_rng([23, MODELS.index(model)])
+    level = 80 if METHOD.get(model) in REC else 60
+    union = np.full((12, len(REGIONS), IMAGES), 100.0)
+    noise = rng.integers(-5, 6, size=union.shape)
+    return Segmentation(level + noise - noise.mean(2, keepdims=True), union, "planted")
 
 
 @cache

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.artifacts.errors import InvalidInput
+from harness.artifacts.closure import ROOT
+from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.tables import REGIONS
+from harness.readings.readings import Readings
 from harness.readings.segmentation import Segmentation
 
 RNG = np.random.default_rng(0)
@@ -32,3 +34,10 @@ def test_what_is_not_there_is_refused(region: str, block: int) -> None:
 def test_other_shapes_are_refused() -> None:
     with pytest.raises(InvalidInput, match="pixels"):
         replace(FOUND, union=UNION[:, :4])
+
+
+def test_a_model_that_is_not_segmented_is_missing_and_the_message_says_what_to_add() -> None:
+    readings = Readings.of("embedded", ROOT)
+    assert readings.segmentation("supervised").blocks == 12
+    with pytest.raises(MissingArtifact, match=r"(?s)segmented has no random_resnet50.*add random_resnet50 to it"):
+        readings.segmentation("random_resnet50")
