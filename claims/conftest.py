@@ -218,7 +218,7 @@ def kinship(readings: Readings, model: str) -> Callable[[Measure], Kinship]:
 
 @pytest.fixture
 def finding(readings: Readings, model: str) -> Callable[..., Decision]:
-    """A model's number, as a function of its name, and the family that the paper has higher, to whose way the model has."""
+    """A model's number, as a function of its name, and the family with the higher number, to how the model behaves."""
     return partial(readings.finding, model)
 
 

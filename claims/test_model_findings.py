@@ -44,7 +44,7 @@ def gained(features: str) -> Callable[[Evidence, str], Estimate]:
     return lambda of, model: gain(of.probes, model, features)
 
 
-# A model's number, and in which family the paper has it higher.
+# The number of a model, and the family in which it is higher by the paper.
 FINDINGS: dict[str, tuple[Callable[[Evidence, str], Estimate], State]] = {
     "decline": (lambda of, model: of.knn(model).fall("cls"), State.REC_LIKE),
     "gathering": (lambda of, model: of.knn(model).gathered(), State.JE_LIKE),

@@ -1,4 +1,4 @@
-"""The command line: the stages that dvc.yaml calls, one model at one profile each, and what else can be done with results."""
+"""The command line: the stages that dvc.yaml calls, for one model of one profile each, and commands for users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which layer types and features a network has, and where its bank keeps them: some have no CLS token, or many widths."""
+"""The layer types and features of a network, and their columns in its bank. Some networks have no CLS token, or many widths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What made an artifact. Nothing here depends on when or where it was made, so that an unchanged rebuild is byte-equal."""
+"""The provenance of an artifact. It has neither time nor place, so that an unchanged rebuild is byte-equal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Provenance(Strict):
 
 
 def refuse_other_images(where: str, models: Mapping[str, Provenance]) -> None:
-    """Raise InvalidInput unless what was made of the models, by name, was made of the same images in the same order."""
+    """Raise InvalidInput unless the models' artifacts, by name, are of the same images in the same order."""
     lists = {name: provenance.images for name, provenance in models.items()}
     if len(set(lists.values())) > 1:
         seen = ", ".join(f"{name} saw {images[:12]}" for name, images in lists.items())

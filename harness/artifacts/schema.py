@@ -1,4 +1,4 @@
-"""What an artifact's columns are: types, axes, units, ranges; and the refusal of what differs."""
+"""Schemas of artifacts: the types, axes, units and ranges of columns, and their checks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def of_references(schema: Schema, references: Sequence[str]) -> Schema:
 
 
 def check(path: Path, schema: Schema, values: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse arrays that are not the schema's: names, axes, types, NaN, ranges. Raises InvalidInput."""
+    """Check arrays against the schema: names, axes, types, NaN, ranges. Raises InvalidInput."""
     check_shapes(path, schema, {name: array.shape for name, array in values.items()})
     for name, column in schema.columns.items():
         array = values[name]

@@ -1,4 +1,4 @@
-"""A profile's artifacts as they lie there: each checked by itself, and what each was made from held against what lies there."""
+"""A profile's artifacts on disk: each is checked by itself, and its recorded inputs against the present ones."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def read_all(root: Path) -> dict[str, Arrays | Table]:
 
 
 def refuse_other_inputs(root: Path, found: Mapping[str, Arrays | Table]) -> int:
-    """Hold every input that an artifact names against what lies there; how many links that were.
+    """Compare every recorded input of an artifact with the present one; return the number of inputs.
 
-    Raises InvalidInput for the first artifact that was made from something else, or from what is not there.
+    Raises InvalidInput for the first artifact with a changed or missing input.
     """
     links = 0
     for name, artifact in found.items():

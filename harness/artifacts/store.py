@@ -49,7 +49,7 @@ class Arrays:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """Whom a model's comparisons are with. Raises KeyError where the artifact is no such file."""
+        """The references of a model's comparisons. Raises KeyError for an artifact without comparisons."""
         return tuple(json.loads(self.values["references"].tobytes()))
 
     def of(self, reference: str) -> Arrays:

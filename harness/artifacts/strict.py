@@ -1,4 +1,4 @@
-"""The shape of every parameter: frozen, strictly typed, and closed to keys it does not know."""
+"""Base of all parameters: frozen, strictly typed, without unknown keys."""
 
 from typing import Annotated
 

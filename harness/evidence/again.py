@@ -1,4 +1,4 @@
-"""The same claim by a second measure of similarity: no rule may rest on one measure alone unseen."""
+"""The same claim by a second measure of similarity, so that no verdict rests on one measure alone."""
 
 from __future__ import annotations
 

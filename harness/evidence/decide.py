@@ -16,7 +16,7 @@ from harness.evidence.estimate import Estimate
 
 
 class State(StrEnum):
-    """What may be said of a claim, and of a model that is judged; the last four are those where no number may decide."""
+    """The state of a claim or of a judged model; in the last four no number decides."""
 
     SUPPORTED = "SUPPORTED"
     REFUTED = "REFUTED"
@@ -249,7 +249,7 @@ def _p_values(decisions: Sequence[Decision], field: str) -> list[float]:
 def _guard(
     decision: Decision, jackknife: NDArray[np.float64] | None, claimed: Callable[[NDArray[np.float64]], NDArray[np.bool_]]
 ) -> Decision:
-    """Take back a decision that hangs on a single unit."""
+    """INCONCLUSIVE in place of a decision that depends on a single unit."""
     if decision.state is State.INCONCLUSIVE or jackknife is None:
         return decision
     flips = np.flatnonzero(claimed(jackknife) != (decision.state is State.SUPPORTED))

@@ -1,4 +1,4 @@
-"""Whether a profile's measures can tell at all: no verdict is read from an instrument that is blind."""
+"""Whether a profile's measures and trainings are sensitive enough for a verdict. If not, the claim is UNCALIBRATED."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEAST_RANGE = 0.1
 
 @dataclass(frozen=True)
 class Instrument:
-    """The measures of one profile, and the networks that show what they can tell.
+    """The measures of one profile, and the networks by which they are calibrated.
 
     measures: by the name of the fixture that gives them to claims. runs: the pre-training runs of each method, by its name.
     untrained, supervised: networks without and with labels. reconstruction: the models that rebuild their input; all other
@@ -61,7 +61,7 @@ class Instrument:
         return self._ranges[key]
 
     def check_range(self, name: str, blocks: Sequence[int], margin: float) -> tuple[str, bool]:
-        """The range in words, and whether it is too narrow to tell: below twice the margin of a difference, or LEAST_RANGE."""
+        """The range in words, and whether it is too small: below twice the margin of a difference, or below LEAST_RANGE."""
         if not self.untrained:
             return f"{name}: no untrained network to compare with", True
         found = self.range(name, blocks)
@@ -71,10 +71,10 @@ class Instrument:
         return f"{name} range{where} {found.value:.3f} [{low:.3f}, {high:.3f}], needed {needed:.3g}", low < needed
 
     def check_training(self, models: Sequence[str]) -> tuple[str, bool]:
-        """How much the models and the labels have learnt, in words, and whether that is too little to speak of methods.
+        """How much the models and the supervised network have learnt, in words, and whether that is too little for a claim.
 
-        A joint embedding is read by 20-NN of its final token, a reconstruction model by its linear probe, on which alone it is
-        said to be good. What lies under its bar with its lower confidence limit has not met it.
+        A joint embedding needs a 20-NN accuracy of its final token, a reconstruction model a linear probe. The lower confidence
+        limit must reach the bar.
         Raises MissingArtifact where an accuracy was not measured.
         """
         if not self.untrained:
@@ -156,7 +156,7 @@ class _Learnt(NamedTuple):
 
 @dataclass(frozen=True)
 class _Check:
-    """What was found, what is needed, and which models do not have it."""
+    """The values found, the values needed, and the models that miss them."""
 
     said: str = ""
     needed: str = ""

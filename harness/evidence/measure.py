@@ -1,4 +1,4 @@
-"""What the statistics ask of a measure of similarity, and of accuracies, whatever artifact they come from."""
+"""Protocols of a measure of similarity and of accuracies, independent of the artifacts that they are read from."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""On which pre-training runs a claim about methods is decided, and what it must be more than.
+"""The pre-training runs on which a claim about methods is decided, and the effect that seeds alone give.
 
-A claim names methods. Each time it is decided, runs of theirs play these roles; so one function decides on every replicate, and
-on runs of one method in all roles, whose differences no method is the cause of. What these show is a
-bar for SUPPORTED alone: REFUTED is read against the claim's own margin.
+A claim names methods as roles. For each replicate, one run of each method is assigned to its role, so that one function decides
+on every replicate. It also decides with runs of one method in all roles, where no difference is due to the method. The largest
+effect found there raises the margin for SUPPORTED alone: REFUTED is read against the claim's own margin.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Panel:
     def _calibrated(
         self, stated: Claim, run: Run, fixtures: Collection[str], assignments: Sequence[Assignment], asked: Collection[str]
     ) -> tuple[list[str], bool]:
-        """What the instrument shows, sentence by sentence, and whether that is too little for the claim.
+        """The calibration in sentences, and whether it is too weak for the claim.
 
         asked: the models that the claim asks for, as it names them, fine-tuned ones too.
         """
@@ -115,7 +115,7 @@ class Panel:
         return found, blind
 
     def _anchored(self, stated: Claim, run: Run, roles: Sequence[str], asked: Collection[str]) -> tuple[str, bool]:
-        """Whether the rule tells runs of one method from a trained and an untrained network.
+        """Whether the rule separates runs of one method from a trained and an untrained network.
 
         A level must lie between the two; a share of matches must pass for the ones and not for the others.
         """
@@ -137,7 +137,7 @@ class Panel:
         return f"{said}, {other} of {len(apart)} for a trained and an untrained network", one < len(alike) or other > 0
 
     def _null(self, run: Run, roles: Sequence[str], margin: float) -> tuple[float, str] | None:
-        """The most excess that runs of one method in all roles give, and whose they are; None without replicates."""
+        """The largest excess that runs of one method in all roles give, and the method; None without replicates."""
         found = [
             (_excess(run(assignment, margin, values_only=True)), f"runs of {name}")
             for name, assignment in self._one_method_in_all_roles(roles)
@@ -151,7 +151,7 @@ class Panel:
                 yield name, dict(zip(roles, order, strict=True))
 
     def _alike(self, roles: Sequence[str]) -> list[Assignment]:
-        """Runs of one method in all roles; where there are too few, one run in all of them, which is as alike as can be."""
+        """Runs of one method in all roles; where there are too few, one run in all of them: the largest similarity."""
         replicated = [assignment for _, assignment in self._one_method_in_all_roles(roles)]
         return replicated or [dict.fromkeys(roles, runs[0]) for runs in self.runs.values()]
 

@@ -17,7 +17,7 @@ _OF_NETWORKS = ("sweep_models", "finetuned", "detected", "detected_deeper", "det
 
 
 def refuse_other_names(params: Params, name: str, profile: Profile) -> None:
-    """A profile is called by its name, and what it names are models of its own, each once."""
+    """A profile's `name` is its key, and its lists name models of the profile, each once."""
     where = f"profiles.{name}"
     if profile.name != name:
         raise InvalidInput("params.yaml", field=f"{where}.name", seen=profile.name, expected=name)
@@ -90,7 +90,7 @@ def refuse_files(params: Params) -> None:
 
 
 def refuse_embeddings(params: Params) -> None:
-    """Embeddings have no network and stand nowhere where one is needed; every other model has one."""
+    """Embeddings are in no list that needs a network; every other model has a network."""
     for name, model in params.models.items():
         for at, weights in model.weights.items():
             profile = params.profiles[at]
@@ -109,7 +109,7 @@ def refuse_embeddings(params: Params) -> None:
 
 
 def misfits(profile: Profile) -> Iterator[tuple[str, object, str]]:
-    """Numbers that are right one by one and wrong together: key, seen, expected.
+    """Numbers that do not fit each other: key, seen, expected.
 
     A tail smaller than a minibatch would have to be dropped; so sizes are multiples of each other.
     """

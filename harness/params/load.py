@@ -17,7 +17,7 @@ from harness.params.wording import explain, nearest, pick
 
 
 def load_params(path: Path) -> Params:
-    """Read and check params.yaml. Raises InvalidInput naming the key, the value and, for a slip, the nearest key."""
+    """Read and check params.yaml. Raises InvalidInput with the key, the value and, for an unknown key, the nearest one."""
     if not path.is_file():
         raise MissingArtifact(path, "there are no parameters", next_step="run from the project's root")
     try:
@@ -69,7 +69,7 @@ def check_params(raw: Any, where: str) -> Params:
 
 
 def _named(raw: Any, where: str) -> Any:
-    """The profile to measure by its name, where the file has what dvc.yaml needs of it: that can look nothing up by a name."""
+    """Replace the profile to measure by its name. The file has an alias of it, since dvc.yaml cannot look up a name."""
     chosen = raw.get("profile") if isinstance(raw, Mapping) else None
     if chosen is None or not isinstance(raw.get("profiles"), Mapping):
         return raw
@@ -82,7 +82,7 @@ def _named(raw: Any, where: str) -> Any:
 
 
 def _refuse_another_profile(chosen: Any, profiles: Mapping[str, Any], where: str) -> None:
-    """What dvc.yaml measures is what the profile of that name says: an edit of one of two copies is not lost."""
+    """Refuse a `profile` that differs from the profile of its name: one of two copies was edited."""
     if not isinstance(chosen, Mapping):
         return
     name = chosen["name"]
@@ -93,7 +93,7 @@ def _refuse_another_profile(chosen: Any, profiles: Mapping[str, Any], where: str
 
 
 def _with_replicates(raw: Any) -> Any:
-    """Each model of a replicate_of and a seed alone gets all else of that model: its recipe at the profiles that name it."""
+    """Give each model with `replicate_of` the fields of that model, and its recipe with another seed."""
     models, profiles = raw.get("models"), raw.get("profiles")
     if not isinstance(models, Mapping) or not isinstance(profiles, Mapping):
         return raw
@@ -113,9 +113,9 @@ def _with_replicates(raw: Any) -> Any:
 
 
 class UniqueKeys(yaml.SafeLoader):
-    """YAML keeps the last of two equal keys without a word; here they are an error.
+    """Duplicate keys are an error; YAML silently keeps the last one.
 
-    What a merge key (<<) brings may be said anew beside it: that is what merging is for.
+    A key that a merge (<<) brings may be overridden.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

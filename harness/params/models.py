@@ -1,4 +1,4 @@
-"""Schema of an entry under `models:`: the network, and how its weights come to be."""
+"""Schema of an entry under `models:`: the network, and the origin of its weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FINETUNED = "_ft"
 
 
 class Released(Download):
-    """Weights that somebody published: a local file or an address, and the layout that it has.
+    """Published weights: a local file or an address, and its layout.
 
     timm: the name of pretrained weights of timm, such as vit_base_patch16_224.dino. hub: owner/name of a model on the Hugging
     Face hub. Either is short for the address of that model's safetensors file, at HF_ENDPOINT where it is set.
@@ -67,8 +67,8 @@ class Released(Download):
 
 
 class Embeddings(Strict):
-    """In the place of weights, a network's features of the profile's images: an .npz file as `python -m harness
-    images` says, and its SHA-256.
+    """Features of the profile's images in place of weights: an .npz file as docs/judge-a-model.md describes it,
+    and its SHA-256.
     """
 
     features: str
@@ -81,7 +81,7 @@ class Embeddings(Strict):
 
 
 def _kind(value: Any) -> str:
-    """A recipe has an objective, embeddings have features, a released file neither: slips are looked for in the right one."""
+    """The schema of an entry's weights: a recipe has an objective, embeddings have features, released files neither."""
     if isinstance(value, Mapping):
         if "features" in value:
             return "Embeddings"
@@ -110,5 +110,5 @@ class Model(Strict):
 
 
 def start_of(name: str) -> str:
-    """The model that a fine-tuned one started as; any other is itself."""
+    """The model that a fine-tuned model started from; any other model itself."""
     return name.removesuffix(FINETUNED)

@@ -1,4 +1,4 @@
-"""params.yaml: every number that a measurement depends on."""
+"""params.yaml: every parameter of the measurements."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Params(Strict):
         return entry.title or name
 
     def weights(self, name: str, profile: str) -> AnyRecipe | Released | Embeddings:
-        """How the model's weights come to be at the profile, of a fine-tuned one those that it started with."""
+        """The origin of the model's weights at the profile; for a fine-tuned model, that of its start."""
         finetuned = self.of(profile).finetuned
         weights = self.model(name).weights
         if name != start_of(name) and start_of(name) not in finetuned:
@@ -85,7 +85,7 @@ class Params(Strict):
         return references[: references.index(name) + 1] if name in references else references
 
     def comparison(self, a: str, b: str, profile: str) -> tuple[str, str] | None:
-        """Of two models the one whose artifact has their comparison, and the other; None where neither has it."""
+        """The model whose artifact has the comparison of the two, then the other one; None where neither has it."""
         return next(((one, other) for one, other in ((a, b), (b, a)) if other in self.compared(one, profile)), None)
 
     def compared_with(self, profile: str, *, finetuned: bool) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a pre-training run is told: Tables A1 to A3, scaled by these numbers and nothing else.
+"""Recipes of pre-training: Tables A1 to A3 with the numbers that scale them.
 
 The learning rate is base_lr x batch / 256 (appendix A.2). Where the tables are silent the official recipes decide.
 """
@@ -13,7 +13,7 @@ from harness.artifacts.strict import Count, Positive, Strict, Unit
 
 
 class Recipe(Strict):
-    """What every objective shares. Lengths are in epochs, rates per 256 images. labelled: whether it is shown the labels."""
+    """Fields of every objective. Lengths are in epochs, rates per 256 images. labelled: whether it uses labels."""
 
     labelled: ClassVar[bool] = False
 

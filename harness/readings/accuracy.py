@@ -24,7 +24,7 @@ def pixel_accuracy(arrays: Arrays) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Accuracy:
-    """Which validation images one model's features get right; every estimate is in percentage points.
+    """For each validation image, whether one model's features classify it correctly; every estimate is in percentage points.
 
     right: (token, 13, image), by the vote of 20 neighbours after each block (0 to 11) and after the final norm (12); of
     embeddings (token, 1, image), the last alone.
@@ -69,7 +69,7 @@ class Accuracy:
         return self._estimate(self._index(token) + self._depths - 1)
 
     def fall(self, token: str) -> Estimate:
-        """From the best of the first blocks to the last; the best is chosen on the even images and judged on the odd ones."""
+        """The best of the first blocks minus the last block; the best is chosen on even images and measured on odd ones."""
         choose, judge = self.halves()
         best = max(LO, key=lambda block: choose.at(token, block).value)
         return judge.at(token, best) - judge.at(token, HI[-1])
@@ -87,7 +87,7 @@ class Accuracy:
         return self._estimate(-1)
 
     def halves(self) -> tuple[Self, Self]:
-        """Even and odd images apart: choose on one half and judge on the other, lest the best of several look too good."""
+        """Even and odd images: a maximum is chosen on one half and measured on the other, without selection bias."""
         return self._half(0, "even"), self._half(1, "odd")
 
     def _half(self, start: int, name: str) -> Self:

@@ -50,19 +50,19 @@ class Agreement:
         return self._ranked("tau", k, subset)
 
     def beyond_accuracy(self, k: int, subset: Subset) -> Estimate:
-        """The same less what is due to the models' accuracies and confusions by class."""
+        """Mean tau-b minus the part that accuracies and confusions by class explain (`chance`)."""
         return self._ranked("beyond", k, subset)
 
     def same_answer(self) -> Estimate:
-        """Share of images that both name the same class of: micro F1 of the one against the other."""
+        """Share of images for which both predict the same class: micro F1 of one against the other."""
         return self._mean((self.answer == self.other).astype(np.float64), "all")
 
     def ceiling(self) -> float:
-        """The largest share of same answers that accuracies so far apart allow."""
+        """The largest share of equal predictions that the two accuracies allow."""
         return 1 - abs(float((self.answer == self.label).mean() - (self.other == self.label).mean()))
 
     def _ranked(self, name: str, k: int, subset: Subset) -> Estimate:
-        """The same is asked for by several claims, and for several assignments of runs."""
+        """Cached, since several claims and several assignments of runs ask for it."""
         key = (name, k, subset)
         if key not in self._known:
             values = self.tau if name == "tau" else self.tau - self.chance
@@ -92,10 +92,10 @@ Agreements = Callable[[str, str], Agreement]
 
 
 class Answers(Protocol):
-    """How often two models name the same class, measured or printed."""
+    """How often two models predict the same class, measured or printed."""
 
     def gap(self, near: tuple[str, str], far: tuple[str, str], *, matched: bool) -> Estimate:
-        """F1 of the near two less that of the far two; matched: each over the largest that accuracies so far apart allow."""
+        """F1 of the near pair minus F1 of the far pair; matched: each over the largest F1 that its accuracies allow."""
         ...
 
 

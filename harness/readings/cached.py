@@ -1,4 +1,4 @@
-"""What is read from artifacts again and again, kept in memory: claims of one session share it."""
+"""Readings that many claims of one session share, kept in memory."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Networks of any depth in claims about twelve blocks: what is said of a block is read at the same share of the depth.
+"""Networks of any depth in claims about twelve blocks: a block is read at the same relative depth.
 
-Embeddings have no depth, and nothing is said of their blocks.
+Embeddings have no blocks.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def blocks_of(arrays: Arrays) -> tuple[int, ...]:
 
 
 def without_blocks(where: Path | str) -> MissingArtifact:
-    """What is raised where a block is asked of embeddings."""
+    """The error for a block of embeddings, which have none."""
     step = "give weights that run in a network, or let this be missing"
     return MissingArtifact(where, "embeddings are a network's output, and have no blocks", next_step=step)
 

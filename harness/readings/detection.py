@@ -65,11 +65,11 @@ class Detection(Protocol):
         ...
 
     def uninformative(self, task: str, statistic: str, models: Sequence[str]) -> str:
-        """Why nothing may be said of these models: that none of them is better than an untrained network. Empty otherwise."""
+        """The reason why these models are not compared: none of them is better than an untrained network. Empty otherwise."""
         ...
 
     def withheld(self, task: str, statistic: str, models: Sequence[str]) -> str:
-        """Why the number of one of these models may not be used. Empty otherwise."""
+        """The reason why the number of one of these models must not be used. Empty otherwise."""
         ...
 
 
@@ -102,7 +102,7 @@ class MeasuredDetection:
         return f"{task} {statistic} over the untrained {best}: {words}; needed: one of them above it"
 
     def withheld(self, task: str, statistic: str, models: Sequence[str]) -> str:
-        """What is measured may be used."""
+        """Empty: measured numbers may be used."""
         return ""
 
 

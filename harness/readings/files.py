@@ -1,4 +1,4 @@
-"""Opening the artifacts of a profile: where they lie, and what was opened last."""
+"""Opening the artifacts of a profile: their paths, and a cache of those opened last."""
 
 from __future__ import annotations
 

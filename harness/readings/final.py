@@ -1,4 +1,4 @@
-"""Similarity of two models' pre-logits, as estimates: the only similarity of embeddings, whose layers are not there.
+"""Similarity of two models' pre-logits, as estimates: the only similarity of embeddings, which have no layers.
 
 Of a network it is the CLS token after the final norm, of one without CLS token the pooled maps.
 """
@@ -83,9 +83,9 @@ class Final:
         return replace(self, draws=1)
 
     def same_depth(self, blocks: Sequence[int] = BLOCKS) -> Estimate:
-        """The similarity, which is of the networks' ends whatever the blocks."""
+        """The similarity of the pre-logits, whichever blocks are asked for."""
         return Estimate.resample(self.statistic, self.n, seed=SEED, unit=self.unit, key=self.images, draws=self.draws)
 
     def like(self, other: Self) -> Self:
-        """The same: every model hands something on."""
+        """Itself, since every model has pre-logits."""
         return self

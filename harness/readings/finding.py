@@ -1,9 +1,10 @@
-"""Findings of the paper that speak of one model: whether it does as JE models do, as REC models do, or as neither.
+"""Findings of the paper about single models: whether a model behaves as JE models do, as REC models do, or as neither.
 
-The rule was written before any model was judged by it. A finding is one number of a model, of which the paper says that it is
-higher in one family. Where the runs of the two families part that way, by more than noise, the cut lies midway between their
-nearest runs, and a model is of the family on whose side of it its interval lies; of neither, where that lies wholly beyond all
-runs by more than half of what parts the two. Where they do not part, nobody is judged.
+The rule was fixed before any model was judged. A finding is one number of a model that, by the paper, is higher in one family.
+Where the runs of the two families are separated in that direction by more than noise, the cut is the midpoint between their
+nearest runs. A model belongs to the family on whose side of the cut its whole interval lies. It belongs to neither where the
+interval lies beyond all runs of both families by more than half of the separation. Where the families are not separated, no
+model is judged.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from harness.evidence.estimate import Estimate
 
 @dataclass(frozen=True)
 class Finding:
-    """A model's name to its number, the runs of both families, and of which family the paper says that it is the higher one."""
+    """value: a model's name to its number. je, rec: runs of the families. higher: the family with the higher number."""
 
     value: Callable[[str], Estimate]
     je: Sequence[str]
@@ -27,7 +28,7 @@ class Finding:
     higher: Literal[State.JE_LIKE, State.REC_LIKE]
 
     def of(self, model: str) -> Decision:
-        """Whose way the model has, or that nothing may be said; the estimate is its number, the margin the cut.
+        """The family that the model behaves like, or UNCALIBRATED. The estimate is its number, the margin the cut.
 
         A run is left out of its own family unless it is the only one there.
         """
@@ -39,7 +40,7 @@ class Finding:
         if parted.interval()[0] <= 0:
             names = ("JE", "REC") if self.higher is State.JE_LIKE else ("REC", "JE")
             seen = f"{least[1]} has {least[0].value:+.2f}, {most[1]} {most[0].value:+.2f}"
-            said = f"the paper has {names[0]} models above {names[1]} ones, and the profile's runs do not part so: {seen}"
+            said = f"by the paper {names[0]} models are above {names[1]} models, and these runs are not separated so: {seen}"
             return undecided(State.UNCALIBRATED, said)
         own, half = self.value(model), parted.value / 2
         cut, floor, ceiling = most[0].value + half, min(map(_number, bottom)) - half, max(map(_number, top)) + half

@@ -1,4 +1,4 @@
-"""How fine-tuning moved a model, as estimates: attention layers over blocks (3.3, Fig. 11), and the barrier of the line."""
+"""How fine-tuning moved a model, as estimates: paths of the attention weights by block (3.3, Fig. 11), and the loss barrier."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from harness.readings.depth import at_depth
 
 @dataclass(frozen=True, eq=False)
 class FinetunePath:
-    """Of the attention (qkv and proj) of each of twelve blocks: net displacement, length of the way, norm at the start, (12,).
+    """Attention weights (qkv and proj) of each of twelve blocks: net displacement, path length and norm at the start, (12,).
 
     A network of another depth has its blocks at the same shares of the depth.
-    Raises InvalidInput for other shapes, and for a block that did not move or went further than its way is long.
+    Raises InvalidInput for other shapes, and for a block that did not move or whose displacement exceeds its path length.
     """
 
     net: FloatArray
@@ -51,11 +51,11 @@ class FinetunePath:
         return cls(*(rows[name].to_numpy(np.float64)[chosen] for name in ("net", "length", "start")))
 
     def efficiency(self) -> Estimate:
-        """E = net / length in (0, 1], mean over blocks: 1 is a straight way."""
+        """E = net / length in (0, 1], mean over blocks: 1 is a straight path."""
         return self._mean(self.net / self.length)
 
     def displacement(self) -> Estimate:
-        """net / norm at the start, mean over blocks: how far attention went, as a share of what it was."""
+        """net / norm at the start, mean over blocks: the relative displacement of the attention weights."""
         return self._mean(self.net / self.start)
 
     def _mean(self, values: FloatArray) -> Estimate:

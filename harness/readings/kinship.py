@@ -1,10 +1,10 @@
 """Kinship: whether a model is like joint embeddings or like reconstructions, by one measure of similarity.
 
-The rule was written before any model was judged by it. A model's nearness to a family is its similarity to the family's nearest
-method, mean over that method's runs. Its lead is its nearness to the JE family less that to the REC family. It is of a family
-when it is nearer to it than untrained networks are, by NEAR, and its lead lies on the family's side of the cut: midway between
-the JE run that leads least and the REC run that leads most, each left out of its own method. Where runs and untrained networks
-themselves are not told apart that way, the measure is not read.
+The rule was fixed before any model was judged. A model's nearness to a family is its similarity to the family's nearest
+method, mean over that method's runs. Its lead is its nearness to the JE family minus that to the REC family. The cut is the
+midpoint between the smallest lead of a JE run and the largest lead of a REC run, each run left out of its own method. The model
+belongs to a family when its lead lies on that family's side of the cut and it is nearer to the family, by NEAR, than untrained
+networks are. A measure for which this rule misclassifies the runs or the untrained networks is UNCALIBRATED.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ THIRDS = {"early": LO, "middle": MID, "late": HI}
 
 @dataclass(frozen=True, eq=False)
 class Kinship:
-    """One measure, and the runs that a model is held against.
+    """One measure of similarity, and the runs that a model is compared with.
 
     je, rec: each method's runs by its name. untrained: networks without training. values: the measure without draws, for what
     only the runs' own values are asked of; the measure itself where it has none of its own.
@@ -39,7 +39,7 @@ class Kinship:
     values: Measure | None = None
 
     def of(self, model: str, blocks: Sequence[int] = BLOCKS) -> Decision:
-        """Whose the model is over these blocks, or that nothing may be said; the estimate is its lead, the margin the cut."""
+        """The family of the model over these blocks, or UNCALIBRATED. The estimate is its lead, the margin the cut."""
         least, most = self._leads(blocks)
         blind = self._blind(least, most, blocks)
         if blind:
@@ -64,7 +64,7 @@ class Kinship:
         return Decision(state, lead.value, (low, high), cut, lead.n, lead.unit, reason)
 
     def by_method(self, model: str) -> list[tuple[str, float]]:
-        """Each method and the model's similarity to it, mean over its runs but the model itself, the nearest first."""
+        """Each method and the model's similarity to it, nearest first: the mean over its runs without the model itself."""
         measure = self.values or self.measure
         methods = {**self.je, **self.rec}
         found = {method: _similarity(measure, model, runs, BLOCKS).value for method, runs in methods.items()}
@@ -78,12 +78,12 @@ class Kinship:
         return _nearest(self.values or self.measure, model, family, blocks).value
 
     def _floor(self, family: Mapping[str, Sequence[str]], model: str, blocks: Sequence[int]) -> Estimate:
-        """How near an untrained network is to the family: the nearest of those that the model is not."""
+        """Similarity of the nearest untrained network, other than the model, to the family."""
         nearest = max((u for u in self.untrained if u != model), key=lambda u: self._value(u, family, blocks))
         return self.nearness(nearest, family, blocks)
 
     def _leads(self, blocks: Sequence[int]) -> tuple[float, float]:
-        """The least lead of a JE run, and the most of a REC run."""
+        """The smallest lead of a JE run, and the largest of a REC run."""
 
         def leads(family: Mapping[str, Sequence[str]]) -> list[float]:
             runs = [run for runs in family.values() for run in runs]
@@ -92,7 +92,7 @@ class Kinship:
         return min(leads(self.je)), max(leads(self.rec))
 
     def _blind(self, least: float, most: float, blocks: Sequence[int]) -> str:
-        """Why the measure cannot tell families from each other or from untrained networks; empty where it can."""
+        """Why the measure does not separate the families or the untrained networks; empty where it does."""
         if len(self.untrained) < 2:
             return f"{len(self.untrained)} untrained networks, needed 2 to say what training is not the cause of"
         if least <= most:
@@ -119,10 +119,10 @@ def _similarity(measure: Measure, model: str, runs: Sequence[str], blocks: Seque
 def verdict(
     whole: Mapping[str, Decision], thirds: Mapping[str, Decision], findings: Mapping[str, Decision] | None = None
 ) -> Decision:
-    """One answer of several measures and findings, by name: what more than half of those say that can be read.
+    """One decision from several measures and findings: the answer of more than half of those that are calibrated.
 
-    INCONCLUSIVE where no answer has more than half, or any measure says the opposite family, be it of a third of the depth;
-    UNCALIBRATED where no measure can be read, whatever the findings.
+    INCONCLUSIVE where no answer has more than half, or where a measure says the opposite family, for all blocks or for a third
+    of the depth. UNCALIBRATED where no measure is calibrated, whatever the findings say.
     """
     if all(part.state is State.UNCALIBRATED for part in whole.values()):
         return undecided(State.UNCALIBRATED, "no measure tells the families and untrained networks apart")

@@ -39,7 +39,7 @@ class Probes(Protocol):
         ...
 
     def code(self, model: str, features: str) -> Estimate:
-        """What training labels cost in an online code, in percent of log2(classes) bits."""
+        """Length of an online code of the training labels, in percent of log2(classes) bits a label."""
         ...
 
 
@@ -55,7 +55,7 @@ def gain(probes: Probes, model: str, features: str) -> Estimate:
 
 @dataclass(frozen=True, eq=False)
 class ProbeAccuracy:
-    """Which validation images one model's probes get right.
+    """For each validation image, whether one model's probes classify it correctly.
 
     right: by feature set, (run, image). holdout: by feature set, the mean share right on the hold-out of the configurations
     that the runs have. name: the model's. images: digest of the image list; estimates on equal images are paired. code: by
@@ -112,7 +112,7 @@ class ProbeAccuracy:
         return Estimate(float(value), draws, n, "images", pairing_key(self.images, "images", n, DRAWS), without)
 
     def code_length(self, features: str) -> Estimate:
-        """What a training label costs in an online code, in percent of log2(classes) bits, resampled over training images.
+        """Online code length of a training label, in percent of log2(classes) bits, resampled over training images.
 
         Raises InvalidInput for features by which no labels were coded.
         """
@@ -157,7 +157,7 @@ class MeasuredProbes:
         return total
 
     def code(self, model: str, features: str) -> Estimate:
-        """What training labels cost by these features, paired over the images."""
+        """Code length of the training labels by these features, paired over the images."""
         return self.of(model).code_length(features)
 
 

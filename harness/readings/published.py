@@ -1,4 +1,4 @@
-"""The numbers that a paper prints, as estimates that are no surer than their printed spread or precision.
+"""The numbers that a paper prints, as estimates whose uncertainty is the printed spread or the printed precision.
 
 Two printed numbers are never paired: nothing says which runs or images they had in common.
 """

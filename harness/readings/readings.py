@@ -270,14 +270,14 @@ class Readings:
         return Kinship(shared, je, rec, panel.untrained, values)
 
     def finding(self, model: str, value: Callable[[str], Estimate], higher: Any) -> Decision:
-        """Whose way a model has in a finding of the paper.
+        """The family that a model behaves like in a finding of the paper.
 
-        value: a model's name to its number. higher: the family of which the paper says that the number is higher.
-        NO_EVIDENCE for a model without a CLS token, of which the paper's findings speak.
+        value: a model's name to its number. higher: the family that has the higher number by the paper.
+        NO_EVIDENCE for a model without a CLS token, since the paper's findings are about CLS tokens.
         """
         self._files.check(model)
         if "cls" not in self.knn(model).tokens:
-            return undecided(State.NO_EVIDENCE, f"{model} has no CLS token, of which the paper's findings speak")
+            return undecided(State.NO_EVIDENCE, f"{model} has no CLS token, and the paper's findings are about CLS tokens")
         runs = self.panel().runs
         je, rec = ([run for method in self.family(name) for run in runs[method]] for name in ("je", "rec"))
         return Finding(value, je, rec, higher).of(model)

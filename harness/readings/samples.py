@@ -1,4 +1,4 @@
-"""What images that are drawn from a model's features have in common with their source, as estimates over sources."""
+"""How sampled images compare with the source whose features they were sampled from, as estimates over sources."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Samples:
         return self._mean(self._nearer("mirror", "source"))
 
     def undecided(self) -> Estimate:
-        """Share of samples that are about as near to the one as to the other; `mirrored` counts them as they fall."""
+        """Share of samples whose two distances are nearly equal; `mirrored` counts each of them by the smaller distance."""
         mirror, source = self._of("mirror"), self._of("source")
         return self._mean(np.abs(mirror - source) < UNDECIDED * (mirror + source))
 
@@ -83,15 +83,15 @@ class Samples:
         return self._mean(np.isin(self._nearest(), [self._index("mirror"), self._index("object")]))
 
     def class_kept(self) -> Estimate:
-        """Share of samples that have their source's class, as the supervised network tells theirs."""
+        """Share of samples whose class, predicted by the supervised network, is the true class of their source."""
         return self._mean(self.sample_class == self.label[:, None])
 
     def class_as_told(self) -> Estimate:
-        """Share of samples whose class is that of their source, as the supervised network tells both."""
+        """Share of samples whose class is that of their source, both predicted by the supervised network."""
         return self._mean(self.sample_class == self.source_class[:, None])
 
     def kept(self, factor: str) -> Estimate:
-        """Share of a factor's variance that samples of one source have in common: 0 where the features say nothing of it.
+        """Share of a factor's variance that lies between sources: 0 where the features carry no information about it.
 
         factor: what a scene is composed from, as `harness.data.latents` has it; flip is the way that the object faces.
         """
@@ -135,7 +135,7 @@ class Generated:
         return self.of(model).mirrored()
 
     def unfaithful(self) -> str:
-        """Why nothing may be said: samples from the judge's own features are not of the class that it sees. Empty otherwise."""
+        """Why samples are not read: those from the judge's features are not of the class that it predicts. Else empty."""
         kept = self.of(self.judge).class_as_told()
         low, high = kept.interval()
         if low >= FAITHFUL:

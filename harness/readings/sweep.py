@@ -1,4 +1,4 @@
-"""What CKA owes to minibatch size and number of images, as estimates (Fig. A1)."""
+"""How CKA depends on minibatch size and number of images, as estimates (Fig. A1)."""
 
 from __future__ import annotations
 

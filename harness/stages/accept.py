@@ -1,4 +1,4 @@
-"""Accept: other code that gives the same results. One model of a stage is measured anew before the others are recorded."""
+"""Accept: record results under changed code that gives the same numbers, after measuring one model of the stage again."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ GRID = 0.03
 
 
 def run(place: Place, stage: str, model: str | None) -> None:
-    """Measure one model of a stage anew, beside what lies there. Where it comes out the same, record all of the stage's results
-    as those of the code as it is now: in the fingerprints, in dvc.lock, and in accepted.json, which keeps what was compared.
+    """Measure one model of a stage again and compare. Where the numbers are the same, record all results of the stage under the
+    present code: in the fingerprints, in dvc.lock, and in accepted.json, which keeps what was compared.
 
     Of a training the loss of the first epochs is compared, of probes their mean accuracy over the grid.
     Raises InvalidInput for a stage that measures nothing, and for a result that differs by more than rounding.
@@ -61,14 +61,14 @@ def run(place: Place, stage: str, model: str | None) -> None:
 
 
 def outputs(place: Place, stage: str, model: str | None) -> list[Path]:
-    """What a stage of dvc.yaml makes of a model, of the first token or layers that the profile has."""
+    """The outputs of a stage of dvc.yaml for a model, with the first token or layers of the profile."""
     named = {(stage, model), (f"{stage}{_tuned(model)}", start_of(model) if model else None)}
     every = plan.jobs(yaml.safe_load(plan.PIPELINE.read_text())["stages"], place.settings)
     return next([Path(out) for out in job.outs] for job in every if (job.stage, job.about.get("m")) in named)
 
 
 def _token(place: Place) -> str:
-    """The first token that scenes are drawn from; a stage that has none has no results to accept."""
+    """The first token that scenes are sampled from; without one the stage has no results to accept."""
     return next(iter(place.settings.generated), "")
 
 
@@ -77,7 +77,7 @@ def _tuned(model: str | None) -> str:
 
 
 def _smallest(place: Place, stage: str) -> str | None:
-    """The model whose results are compared where none is named: the first that the stage has."""
+    """The model whose results are compared by default: the first of the stage."""
     if stage in ("pixels", "sweep", "generate"):
         return None
     settings = place.settings
@@ -91,7 +91,7 @@ def _smallest(place: Place, stage: str) -> str | None:
 
 
 def _measured(place: Place, stage: str, model: str | None) -> tuple[dict[str, Arrays | Table], dict[str, Arrays | Table]]:
-    """A stage's artifacts of a model, measured anew and as they lie there, by name."""
+    """A stage's artifacts of a model by name: measured again, and as they are on disk."""
     module = importlib.import_module(check.STAGES[stage][0] if stage in check.STAGES else f"harness.stages.{stage}")
     # Two stages share the module of k-NN.
     call = module.pixels if stage == "pixels" else module.run
@@ -114,7 +114,7 @@ def _measured(place: Place, stage: str, model: str | None) -> tuple[dict[str, Ar
 
 @contextmanager
 def _beside(place: Place, made: list[Path]) -> Iterator[None]:
-    """Work in a folder that has everything that lies here but what a stage makes."""
+    """Work in a folder with everything of this one except the outputs of a stage."""
     here = Path.cwd()
     with tempfile.TemporaryDirectory(prefix="accept-") as name:
         folder = Path(name)
@@ -161,7 +161,7 @@ def _record(place: Place, stage: str, model: str | None, worst: Difference) -> N
 
 
 def _commit(place: Place, stage: str) -> None:
-    """Record in dvc.lock what lies there, of the stage and of the fingerprints."""
+    """Record the present files of the stage and of the fingerprints in dvc.lock."""
     from dvc.repo import Repo
 
     with Repo(".") as repo:

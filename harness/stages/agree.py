@@ -1,4 +1,4 @@
-"""Agree: how alike a model's and the references' linear probes rank the classes of each validation image (appendix D)."""
+"""Agree: agreement of class rankings between a model's and the references' linear probes, by image (appendix D)."""
 
 from __future__ import annotations
 

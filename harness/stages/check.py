@@ -1,4 +1,4 @@
-"""Check: the parameters, before anything is measured by them, and what decides each stage's result beside its inputs."""
+"""Check: validate the parameters, and write the fingerprint of the code and parameters that decide each stage's result."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def run(place: Place) -> None:
     """Make fingerprints/<stage>.json of every stage and fingerprints/weights/<model>.json of every model: the code that decides
     the result, file by file, and the resolved parameters.
 
-    A stage depends on its file alone, so that another wording of the code makes nothing stale, and another default does. Where
-    the profile is the one that dvc measures, it is said what dvc repro runs then.
+    A stage depends on its fingerprint alone, so that comments and formatting make nothing stale and a changed default does. For
+    the profile that dvc measures, the stages that dvc repro will run are printed.
     """
     # Models of one objective have one code.
     fingerprint = cache(closure.fingerprint)
@@ -57,7 +57,7 @@ def run(place: Place) -> None:
 
 
 def origin(place: Place, model: str) -> tuple[list[str], list[object]]:
-    """The modules that make a model's weights, its objective's among them, and the parameters that they do so by."""
+    """The modules that make a model's weights, its objective's among them, and their parameters."""
     weights, module = place.params.weights(model, place.profile), "harness.stages.weights"
     if isinstance(weights, Embeddings):
         return [module], [weights]

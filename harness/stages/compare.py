@@ -1,4 +1,4 @@
-"""Compare: a model with the references, by minibatch CKA of every layer pair and by its second opinions."""
+"""Compare: a model with the references, by minibatch CKA of every layer pair and by further similarity measures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEAD = 1e-10
 def run(place: Place, model: str) -> None:
     """Make cka/<model>, similarity/<model> and final/<model>: the model's comparisons with each of its references.
 
-    The first two hold none where it or the reference is embeddings, whose layers nobody has.
+    The first two have none where it or the reference is embeddings, which have no layers.
 
     A pair of references is compared once, with the later one of the two as the model.
     """
@@ -47,7 +47,7 @@ def run(place: Place, model: str) -> None:
 
 
 def pair(a: store.Arrays, b: store.Arrays, settings: Profile) -> dict[str, dict[str, NDArray[np.generic]]]:
-    """The columns of each kind of comparison of two banks; of embeddings the comparison of pre-logits alone."""
+    """The columns of each kind of comparison of two banks; for embeddings, of pre-logits alone."""
     chosen, images = settings.similarity, settings.extract.images
     made = {"final": final_features(a, b, images, chosen.k, chosen.subsets)}
     if min(len(a["widths"]), len(b["widths"])) > 1:
@@ -57,7 +57,7 @@ def pair(a: store.Arrays, b: store.Arrays, settings: Profile) -> dict[str, dict[
 
 
 def layer_pairs(a: store.Arrays, b: store.Arrays, n: int) -> dict[str, NDArray[np.generic]]:
-    """The columns of a CKA artifact: HSIC1 of all pairs, what the pixels explain, and CKA of all layers."""
+    """The columns of a CKA artifact: HSIC1 of all pairs, HSIC1 with the pixels, and CKA of all layers."""
     names_a, names_b = unpack(a["layers"])[:-1], unpack(b["layers"])[:-1]
     there = types_of(names_b)
     types = [kind for kind in types_of(names_a) if kind in there]
@@ -124,7 +124,7 @@ def _each(cross: NDArray[np.float64], own_a: NDArray[np.float64], own_b: NDArray
 
 
 def _common(x: NDArray[np.float32], y: NDArray[np.float32], k: int) -> NDArray[np.uint8]:
-    """How many of an image's k nearest neighbours are the same by two features: (n,)."""
+    """How many of an image's k nearest neighbours two feature sets have in common: (n,)."""
     return np.round(k * similarity.mutual_neighbours([x], [y], k)[0, 0]).astype(np.uint8)
 
 

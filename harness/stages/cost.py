@@ -1,4 +1,4 @@
-"""Cost: what measuring a profile will take, from its sizes and a rate measured here, before anything starts."""
+"""Cost: an estimate of the time, disk and memory that a profile takes, from its sizes and a rate measured here."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ class Forwards:
 
 
 def run(place: Place, *, device: str = "cpu", say: Callable[[str], None] = print) -> None:
-    """Print the forwards and their time, the disk, the memory and the products that measuring the profile's models takes.
+    """Print the forwards and their time, the disk, the memory and the matrix products that the profile's models take.
 
-    Pre-training is not among it: its length is what a recipe says. Rates are those of each architecture on random pixels.
+    Pre-training is not included: its length depends on the recipe. Rates are those of each architecture on random pixels.
     """
     settings = place.settings
     # Embeddings go through no network, and what else is made of them is little.
@@ -105,7 +105,7 @@ def run(place: Place, *, device: str = "cpu", say: Callable[[str], None] = print
 
 
 def detection(place: Place, device: str) -> Iterator[str]:
-    """How long the profile's detectors take to train, by kind, at the rate of an image here; nothing without detectors."""
+    """How long the profile's detectors take to train, by kind, at the rate measured here; nothing without detectors."""
     profile, settings = place.settings, place.settings.detection
     for layers in (*LAYERS, END_TO_END):
         models = profile.detected_with(layers)
@@ -154,13 +154,13 @@ def forwards(settings: Profile) -> Forwards:
 
 
 def bank_bytes(settings: Profile, layers: int, layout: Layout) -> int:
-    """What the arrays of one model's bank take on the disk."""
+    """Size of one model's bank on disk, in bytes."""
     shapes = bank_shapes(settings.extract, layers, layout)
     return sum(math.prod(shape) * np.dtype(BANK.columns[name].dtype).itemsize for name, shape in shapes.items())
 
 
 def knn_operations(settings: Profile, layout: Layout) -> int:
-    """Floating-point operations of the products by which the k-NN stage compares one model's images, but for its probe."""
+    """Floating-point operations of the matrix products of one model's k-NN, without its logistic regression."""
     size = settings.extract
     return 2 * size.bank * size.queries * layout.columns
 
@@ -185,7 +185,7 @@ def probe_operations(settings: Profile, layout: Layout, classes: int) -> int:
 
 
 def probe_memory(settings: Profile, layout: Layout) -> int:
-    """Bytes of one model's features while its probes are trained: half floats of all, floats of the widest set a process."""
+    """Memory of one model's features while its probes are trained, in bytes: all in float16, the widest set in float32."""
     chosen, queries = settings.probe, settings.extract.queries
     width = max(sum(layout.widths[d] for d in one.layers) for one in feature_sets(layout, (), 0))
     whole = 2 * layout.columns * (chosen.images * (1 + chosen.views) + queries)

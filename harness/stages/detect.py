@@ -1,4 +1,4 @@
-"""Detect: a Mask R-CNN on a model's frozen patch tokens, and its average precision with all that resamples it."""
+"""Detect: train a Mask R-CNN on a model's patch tokens, and compute its average precision with bootstrap draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drift: what a model's final features become while it is fine-tuned, epoch by epoch, by whom they are like."""
+"""Drift: similarity of a model's final features to each reference, epoch by epoch of its fine-tuning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images: the profile's pixels as plain arrays, for a network that runs elsewhere and gives embeddings of them."""
+"""Images: write the profile's pixels as plain arrays, so that a network can embed them elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Extract: one forward of a model over the profile's images, and what every comparison needs of it."""
+"""Extract: one forward of a model over the profile's images. It keeps Gram matrices and features for all later stages."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class _Origin(NamedTuple):
 
 
 def run(place: Place, model: str, *, device: str = "cpu") -> None:
-    """Make banks/<model>, and summaries/<model>, which says whether it is another bank than before.
+    """Make banks/<model>, and summaries/<model>, which shows whether the bank has changed.
 
-    The summary ships and the bank does not: it is made again where something is measured from it (summary.py).
+    The summary ships and the bank does not. A stage that reads the bank extracts it again (summary.py).
     """
     write_bank(place, model, device=device)
     summary.keep(place, model, store.read_arrays(place.path("banks", model), BANK))

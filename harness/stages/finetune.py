@@ -1,4 +1,4 @@
-"""Finetune: a model that has learnt the labels, how its fine-tuning went, and the paths of its parameters and its features."""
+"""Finetune: train a model with labels, and keep its training curve and the paths of its parameters and features."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ LIBRARIES = ("torch", "timm", "torchvision", "numpy", "pillow")
 
 
 def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), until: int | None = None, device: str = "cpu") -> None:
-    """Make checkpoints/<model>_ft, curves/<model>_ft, path/<model> and trace/<model>; goes on where it was killed (its state
-    lies in scratch).
+    """Make checkpoints/<model>_ft, curves/<model>_ft, path/<model> and trace/<model>. An interrupted run is resumed from its
+    state in .scratch.
 
     Raises InvalidInput for a model that the profile does not fine-tune, one whose pre-logits are not the CLS token, and for
     images that are not in memory.
@@ -86,7 +86,7 @@ def refuse_pooled(network: nn.Module, model: str) -> None:
 
 
 def path_rows(paths: dict[int, Steps]) -> pd.DataFrame:
-    """The rows of a path, by the epochs between snapshots, block and kind. Raises InvalidInput for what never moved."""
+    """The rows of a path, by epochs between snapshots, block and kind. Raises InvalidInput for weights that never moved."""
     rows = [
         (every, block, kind, path.net, path.length, path.start, path.steps)
         for every, steps in paths.items()

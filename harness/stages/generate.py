@@ -1,4 +1,4 @@
-"""Generate: a diffusion model of scenes that is conditioned on nothing but features of frozen models, one for all of them."""
+"""Generate: train one diffusion model of scenes that is conditioned on the features of all sampled, frozen models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(place: Place, token: str, *, scratch: Path = Path(".scratch"), until: in
     """Make generator/<token>: the weights after training on the features of the profile's `sampled` models, by name.
 
     token: the one after the final norm, cls or gap, whose features are the condition. until: stop after so many steps and
-    write nothing. Training goes on where it was killed: its state lies in scratch.
+    write nothing. An interrupted training is resumed from its state in .scratch.
     Raises InvalidInput for a profile without generation, and for one without scenes of one object.
     """
     settings, data, sampled = place.settings.generation, place.settings.data, sorted(place.settings.sampled)

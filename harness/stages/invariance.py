@@ -1,4 +1,4 @@
-"""Invariance: how far a model's features move when the image is mirrored, or one factor of a composed scene is another."""
+"""Invariance: how far a model's features move when the image is mirrored or one factor of a composed scene changes."""
 
 from __future__ import annotations
 

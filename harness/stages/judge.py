@@ -1,4 +1,4 @@
-"""Judge: one command from a file of weights to an answer. It writes the model's entry, measures it, and decides."""
+"""Judge: one command from a file of weights to verdicts. It writes the model's entry, measures it, and decides."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _name(weights: str) -> str:
 
 
 def _measure() -> int:
-    """Run `dvc repro` and tell the stages that it runs, not those that it skips; return its exit code."""
+    """Run `dvc repro`, print the stages that it runs and not those that it skips, and return its exit code."""
     process = subprocess.Popen([sys.executable, "-m", "dvc", "repro"], stdout=subprocess.PIPE, text=True)
     with process:
         for line in process.stdout or ():
@@ -117,7 +117,7 @@ def _architecture(place: Place, weights: str, architecture: str | None) -> tuple
 
 
 def _source(weights: str, architecture: Architecture, key: str | None, prefix: str | None) -> dict[str, Any]:
-    """What params.yaml says of the weights: a file that was seen to fit the network, or a name of timm's."""
+    """The entry's weights: a file that fits the network, or a name of timm's."""
     network = build(architecture.name, **architecture.options)
     path = Path(weights)
     if not path.is_file():
@@ -139,9 +139,9 @@ def _source(weights: str, architecture: Architecture, key: str | None, prefix: s
 
 
 def _register(place: Place, name: str, architecture: str, network: Architecture, source: Mapping[str, Any]) -> None:
-    """Write the entry into params.yaml, unless it stands there; all else in the file stays as it is, to the letter.
+    """Write the entry into params.yaml, unless it is there already. Everything else in the file stays as it is.
 
-    Raises InvalidInput where another entry has the name, and where the file is not laid out line by line as it ships.
+    Raises InvalidInput where another entry has the name, and where the file is not laid out as it ships.
     """
     profile = place.profile
     entry = {"architecture": architecture, "weights": {profile: dict(source)}}

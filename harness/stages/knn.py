@@ -1,4 +1,4 @@
-"""k-NN: the class each image's neighbours vote for, at every block and token, and beside a linear probe."""
+"""k-NN: the class that each image's neighbours vote for, at every block and token, and a logistic regression."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(place: Place, model: str, *, device: str = "cpu") -> None:
 
 
 def pixels(place: Place, *, device: str = "cpu") -> None:
-    """Make pixels: the same k-NN on the raw pixels of the same images, which says how hard the world is."""
+    """Make pixels: the same k-NN on the raw pixels of the same images, as a baseline."""
     settings = place.settings
     size, params = settings.extract, settings.knn
     most = params.images or max(size.bank, size.queries)

@@ -1,4 +1,4 @@
-"""Where a stage's artifacts lie, and what it writes into them about itself."""
+"""The paths of a stage's artifacts, and their provenance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plan: which stages `dvc repro` is about to run, as far as their inputs say."""
+"""Plan: the stages that `dvc repro` is about to run, from what has changed so far."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def stale(place: Place) -> list[Job]:
 
 
 def told(place: Place) -> str:
-    """The stale jobs in one line, by stage."""
+    """The stale jobs in one line, grouped by stage."""
     found = stale(place)
     if not found:
         return "dvc repro has nothing to run: all results are up to date"

@@ -1,4 +1,4 @@
-"""Probe: what a linear and a deeper classifier find in the frozen CLS token, alone and joined with those of other blocks."""
+"""Probe: linear and deeper classifiers on the frozen CLS token, alone and concatenated with those of other blocks."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class FeatureSet(NamedTuple):
 def run(place: Place, model: str, *, device: str = "cpu") -> None:
     """Make probes/<model>: each feature set's grid on a hold-out of the training images, and its best again on validation.
 
-    Embeddings have no views: nobody knows what their network makes of other crops.
+    Embeddings have no augmented views, since their network is not here.
     A CPU's cores share the feature sets, or the processes of a launcher, `torchrun --nproc-per-node 8 -m harness probe ...`.
     """
     settings, chosen, given = place.settings, place.settings.probe, place.params.weights(model, place.profile)

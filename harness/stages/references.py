@@ -1,4 +1,4 @@
-"""References: by hash, what every model is compared with, as one file."""
+"""References: the hashes of everything that models are compared with, in one file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sample: images that a diffusion model draws from a model's features, and what they have in common with the source."""
+"""Sample: images that a diffusion model samples from a model's features, compared with their sources."""
 
 from __future__ import annotations
 

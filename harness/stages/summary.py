@@ -1,7 +1,7 @@
-"""A bank in few numbers. What is measured from a bank depends on these, not on its last bits.
+"""A bank's summary: a few of its numbers. Stages depend on the summary, not on the last bits of the bank.
 
-Processors of another instruction set round a forward pass otherwise, and code that is only written otherwise has another hash.
-Neither makes CKA, k-NN or probes that were measured stale; a bank that really moved does.
+Another instruction set rounds a forward pass differently, and rewritten code has another hash. Neither makes measured CKA, k-NN
+or probes stale; a bank that changed by more than rounding does.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ def keep(place: Place, model: str, bank: Arrays) -> None:
 
 
 def bank(place: Place, model: str) -> Arrays:
-    """The bank that a model's summary is of, as it lies there; extracted again where it does not, since banks do not ship.
+    """The bank of a model's summary; extracted again where it is not there, since banks do not ship.
 
-    Raises InvalidInput where the bank that is extracted here is another one than the summary says.
+    Raises InvalidInput where the extracted bank does not have the summary.
     """
     return _bank(place, model, ("banks",))
 
 
 def compared(place: Place, model: str) -> Arrays:
-    """Of a model's bank what a comparison reads; without the bank, its first images are forwarded again and no others.
+    """The part of a model's bank that comparisons read. Without the bank, only its first images are forwarded again.
 
-    Raises InvalidInput where their Grams are others than the summary says.
+    Raises InvalidInput where their Grams do not have the summary.
     """
     if isinstance(place.params.weights(model, place.profile), Embeddings):
         return bank(place, model)
@@ -82,7 +82,7 @@ def _bank(place: Place, model: str, kinds: tuple[str, ...]) -> Arrays:
 
 
 def sha256(place: Place, model: str) -> str:
-    """The hash of a bank's summary, by which results name the bank: its own bytes depend on the processor that made it."""
+    """The hash of a bank's summary, which identifies the bank: its own bytes depend on the processor."""
     return store.read_arrays(place.path("summaries", model), SUMMARY).sha256
 
 
@@ -109,7 +109,7 @@ def _parts(bank: Arrays, of_grams: bool) -> Iterator[tuple[str, NDArray[Any]]]:
 
 
 def _made_from(arrays: Arrays) -> tuple[str, str, str]:
-    """What decides a bank but for rounding."""
+    """Everything that decides a bank, up to rounding."""
     made = arrays.provenance
     return made.parameters, made.images, made.weights
 

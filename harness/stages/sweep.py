@@ -1,4 +1,4 @@
-"""Sweep: what minibatch size and number of images do to CKA (A.1, Fig. A1), on disjoint sets of images."""
+"""Sweep: CKA by minibatch size and by number of images (A.1, Fig. A1), on disjoint sets of images."""
 
 from __future__ import annotations
 

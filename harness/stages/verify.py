@@ -1,4 +1,4 @@
-"""Verify: what ships is whole, was made from what ships beside it, and is what the code gives on this machine."""
+"""Verify: shipped files are whole, were made from each other, and agree with what the code gives on this machine."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ LIBRARIES = ("torch", "timm", "lightly", "kornia", "numpy", "scikit-learn")
 
 
 def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), until: int | None = None, device: str = "cpu") -> None:
-    """Make checkpoints/<model> and curves/<model>; training goes on where it was killed (its state lies in scratch).
+    """Make checkpoints/<model> and curves/<model>; an interrupted training is resumed from its state in .scratch.
 
     until: stop after so many epochs and write the curve alone, to compare it with that of a whole run.
     """

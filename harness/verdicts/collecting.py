@@ -93,7 +93,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Remember what is to be decided; an xdist worker tells the controller, which collects nothing itself."""
+    """Keep the collected claims; an xdist worker sends them to the controller, which collects nothing itself."""
     claims = session.config.stash[SESSION]
     for item, stated in _claims_of(session.items):
         known = asdict(stated) | {"id": id_of(item, stated), "rank": stated.rank}

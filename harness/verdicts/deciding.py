@@ -28,7 +28,7 @@ class NothingToDecide(Exception):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What the paper shows without numbers is not read from its numbers."""
+    """Claims that the paper shows without numbers are not decided from `published`."""
     stated = claim_of(getattr(item, "function", None))
     if stated is None or source_of(item) != "published" or stated.published == "numbers":
         return
@@ -80,7 +80,7 @@ def _plain(where: str, decision: Decision) -> Decision:
 
 
 def is_explained(error: BaseException) -> bool:
-    """Whether the error is told in the verdict's words; a foreign one keeps its traceback."""
+    """Whether the verdict states the error; errors of other origin keep their traceback."""
     return isinstance(error, HarnessError | NothingToDecide | pytest.skip.Exception | pytest.xfail.Exception)
 
 

@@ -1,6 +1,6 @@
 """Reporting: a decision becomes a test outcome, a record, a line of the terminal and the verdict file.
 
-A refuted claim fails, a broken artifact is an error, and where nothing may be decided the claim is skipped: none is silent.
+A refuted claim fails, a broken artifact is an error, and a claim that cannot be decided is skipped; each is reported.
 """
 
 from __future__ import annotations

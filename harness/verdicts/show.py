@@ -89,7 +89,7 @@ def without_number(record: Record, records: Sequence[Record]) -> str:
 
 
 def where_to_look(record: Record) -> str:
-    """A few words on why no number decides."""
+    """In a few words, why no number decides."""
     words = {
         "MISSING": "not measured",
         "UNCALIBRATED": "not calibrated",

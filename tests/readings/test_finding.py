@@ -63,7 +63,7 @@ def test_families_that_do_not_part_as_the_paper_says_judge_nobody() -> None:
     against = Finding(of, ("moco_v3", "dino"), ("mae",), higher=State.REC_LIKE).of("like_je")
     assert against.state is State.UNCALIBRATED
     assert against.estimate is None
-    assert "REC models above JE ones" in against.reason
+    assert "REC models are above JE models" in against.reason
     assert "mae has +1.00" in against.reason
     assert "dino" not in against.reason
     assert "moco_v3 +10.00" in against.reason
