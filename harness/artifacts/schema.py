@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,16 @@ class Schema:
 TEXT = Column("uint8", ("bytes",), "JSON")
 
 
-def of_references(schema: Schema, references: Sequence[str]) -> Schema:
-    """The schema of one model's comparisons: the columns of a pair once for each reference, named "<reference>/<column>"."""
+def of_references(schema: Schema, references: Sequence[str], there: Container[str]) -> Schema:
+    """The schema of one model's comparisons: the columns of a pair for each reference, named "<reference>/<column>".
+
+    there: the names of the columns that the file has. Those of the first reference must all be there.
+    """
     columns = {"references": Column("uint8", ("bytes",), "JSON")}
-    for reference in references:
+    for i, reference in enumerate(references):
         for name, column in schema.columns.items():
+            if i and f"{reference}/{name}" not in there:
+                continue
             axes = tuple(f"{reference}/{axis}" for axis in column.axes)
             columns[f"{reference}/{name}"] = replace(column, axes=axes)
     return Schema(schema.kind, schema.version, columns)

@@ -30,7 +30,7 @@ from harness.artifacts.header import (
     stamped,
 )
 from harness.artifacts.provenance import Provenance, digest
-from harness.artifacts.schema import Schema, check, of_references, pieces
+from harness.artifacts.schema import Schema, check, check_shapes, of_references, pieces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,13 +54,15 @@ class Arrays:
 
     def of(self, reference: str) -> Arrays:
         """A model's comparison with one reference, as an artifact of its own. Raises MissingArtifact for another name."""
-        start = f"{reference}/"
         if reference not in self.references:
             there = ", ".join(self.references) or "nothing"
             what = f"no comparison with {reference}, only with {there}"
             raise MissingArtifact(f"artifacts/{self.provenance.artifact}", what, next_step="run dvc repro")
-        own = {name.removeprefix(start): array for name, array in self.values.items() if name.startswith(start)}
-        return Arrays(own, self.provenance, self.sha256)
+        found: dict[str, NDArray[Any]] = {}
+        # What several comparisons share is stored with the first one.
+        for start in (f"{self.references[0]}/", f"{reference}/"):
+            found |= {name.removeprefix(start): array for name, array in self.values.items() if name.startswith(start)}
+        return Arrays(found, self.provenance, self.sha256)
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,15 @@ def kind_of_table(path: Path) -> str:
 def write_pairs(path: Path, schema: Schema, pairs: Mapping[str, Mapping[str, NDArray[Any]]], provenance: Provenance) -> str:
     """Write a model's comparisons with its references, by their names, as one artifact; else as write_arrays.
 
+    A column that equals that of the first comparison, such as the model's own numbers, is stored there alone.
+
     schema: of one comparison.
     """
     values: dict[str, NDArray[Any]] = {"references": np.frombuffer(json.dumps(list(pairs)).encode(), np.uint8)}
-    values |= {f"{reference}/{name}": array for reference, pair in pairs.items() for name, array in pair.items()}
-    return write_arrays(path, of_references(schema, list(pairs)), values, provenance)
+    for i, (reference, pair) in enumerate(pairs.items()):
+        first = pairs[next(iter(pairs))] if i else {}
+        values |= {f"{reference}/{name}": array for name, array in pair.items() if not _same(array, first.get(name))}
+    return write_arrays(path, of_references(schema, list(pairs), values), values, provenance)
 
 
 def read_pairs(path: Path, schema: Schema) -> Arrays:
@@ -138,7 +144,10 @@ def read_pairs(path: Path, schema: Schema) -> Arrays:
     except (KeyError, ValueError) as error:
         expected = "the names of the references"
         raise InvalidInput(path, field="references", seen=error, expected=expected, next_step=REBUILD) from error
-    return read_arrays(path, of_references(schema, names))
+    found = read_arrays(path, of_references(schema, names, values))
+    for name in names:
+        check_shapes(path, schema, {column: array.shape for column, array in found.of(name).values.items()})
+    return found
 
 
 def write_table(path: Path, schema: Schema, rows: pd.DataFrame, provenance: Provenance) -> str:
@@ -193,6 +202,11 @@ def _rows(path: Path, schema: Schema, records: list[dict[str, Any]]) -> pd.DataF
     if rows is None:
         raise InvalidInput(path, field="rows", seen=sorted(strange[0]), expected=sorted(names), next_step=REBUILD)
     return rows
+
+
+def _same(a: NDArray[Any], b: NDArray[Any] | None) -> bool:
+    """Whether two arrays are equal to the last bit."""
+    return b is not None and (a.dtype, a.shape) == (b.dtype, b.shape) and a.tobytes() == b.tobytes()
 
 
 def _must_exist(path: Path) -> None:
