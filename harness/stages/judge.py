@@ -13,6 +13,7 @@ from typing import Any
 
 import timm
 import yaml
+from torch import nn
 
 from harness.artifacts import files
 from harness.artifacts.errors import InvalidInput, MissingArtifact
@@ -44,11 +45,16 @@ def run(place: Place, weights: str, architecture: str | None, name: str | None, 
     if place.profile != place.params.profile:
         expected = f"profile: *{place.profile}, since dvc measures the profile that it names"
         raise InvalidInput(PARAMS, field="profile", seen=f"*{place.params.profile}", expected=expected)
-    architecture, network = _architecture(place, weights, architecture)
+    architecture, known = _architecture(place, weights, architecture)
+    network = build(known.name, **known.options)
     source = _source(weights, network, key, prefix)
     name = name or _name(weights)
-    _register(place, name, architecture, network, source)
-    print(f"params.yaml: models.{name}, and among profiles.{place.profile}.models", file=sys.stderr, flush=True)
+    # Masks are read out of patch tokens where the profile does so with others.
+    segmented = place.settings.segmented and len(getattr(network, "blocks", ())) and hasattr(network, "patch_embed")
+    lists = ["models", "segmented"] if segmented else ["models"]
+    _register(place, name, architecture, known, source, lists)
+    named = " and ".join(f"profiles.{place.profile}.{field}" for field in lists)
+    print(f"params.yaml: models.{name}, and among {named}", file=sys.stderr, flush=True)
     if "timm" in source:
         fetch_all(load_params(PARAMS), place.profile, [name])
     measured = _measure()
@@ -116,9 +122,8 @@ def _architecture(place: Place, weights: str, architecture: str | None) -> tuple
     return architecture, Architecture(name=architecture, options={})
 
 
-def _source(weights: str, architecture: Architecture, key: str | None, prefix: str | None) -> dict[str, Any]:
+def _source(weights: str, network: nn.Module, key: str | None, prefix: str | None) -> dict[str, Any]:
     """The entry's weights: a file that fits the network, or a name of timm's."""
-    network = build(architecture.name, **architecture.options)
     path = Path(weights)
     if not path.is_file():
         if timm.is_model_pretrained(weights):
@@ -138,9 +143,12 @@ def _source(weights: str, architecture: Architecture, key: str | None, prefix: s
     raise errors[0]
 
 
-def _register(place: Place, name: str, architecture: str, network: Architecture, source: Mapping[str, Any]) -> None:
+def _register(
+    place: Place, name: str, architecture: str, network: Architecture, source: Mapping[str, Any], lists: Sequence[str]
+) -> None:
     """Write the entry into params.yaml, unless it is there already. Everything else in the file stays as it is.
 
+    lists: of the profile, in which the model is named.
     Raises InvalidInput where another entry has the name, and where the file is not laid out as it ships.
     """
     profile = place.profile
@@ -156,17 +164,18 @@ def _register(place: Place, name: str, architecture: str, network: Architecture,
     at = _end_of(lines, "models:")
     lines.insert(at, f"  {name}: {_flow(entry)}\n")
     start = _line(lines, 0, f"  {profile}:")
-    listed = _line(lines, start, "models: [", whole=False)
-    lines[listed] = re.sub(r"\]", f", {name}]", lines[listed], count=1)
     wanted = raw
     wanted["models"][name] = entry
-    wanted["profiles"][profile]["models"].append(name)
+    for field in lists:
+        listed = _line(lines, start, f"{field}: [", whole=False)
+        lines[listed] = re.sub(r"\]", f", {name}]", lines[listed], count=1)
+        wanted["profiles"][profile][field].append(name)
+        # The profile to measure is an alias of the edited one.
+        wanted["profile"][field] = wanted["profiles"][profile][field]
     if architecture not in place.settings.architectures:
         added = network.model_dump(exclude_defaults=True)
         lines.insert(_line(lines, start, "architectures:") + 1, f"      {architecture}: {_flow(added)}\n")
         wanted["profiles"][profile]["architectures"][architecture] = added
-    # The profile to measure is an alias of the edited one.
-    wanted["profile"]["models"] = wanted["profiles"][profile]["models"]
     written = "".join(lines)
     if yaml.load(written, Loader=UniqueKeys) != wanted:
         raise InvalidInput(PARAMS, field="layout", seen="other than it ships", expected=_BY_HAND)

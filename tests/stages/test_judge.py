@@ -76,10 +76,22 @@ def test_a_file_becomes_an_entry_is_measured_and_decided(commands: Commands) -> 
         ["dvc", "repro"],
         ["pytest", "claims", "--source", "embedded", "--model", "my_vit", "--verdicts", verdicts],
     ]
-    # All else stays to the letter: one line more, and one name in a list.
+    # All else stays to the letter: one line more, and one name in two lists.
     after = [line for line in Path("params.yaml").read_text().splitlines() if not line.startswith("  my_vit:")]
     changed = [(old, new) for old, new in zip(before.splitlines(), after, strict=True) if old != new]
-    assert [new for _, new in changed] == [changed[0][0].replace("]", ", my_vit]")]
+    assert [new for _, new in changed] == [old.replace("]", ", my_vit]") for old, _ in changed]
+    assert [old.split(":")[0].strip() for old, _ in changed] == ["models", "segmented"]
+    assert params.of("embedded").segmented[-1] == "my_vit"
+
+
+def test_a_network_without_patch_tokens_is_not_segmented(commands: Commands) -> None:
+    params = load_params(Path("params.yaml"))
+    known = params.of("embedded").architectures["resnet50"]
+    torch.save(build(known.name, **known.options).state_dict(), "cnn.pth")
+    assert main(["judge", "cnn.pth", "--architecture", "resnet50"]) == 0
+    after = load_params(Path("params.yaml")).of("embedded")
+    assert after.models[-1] == "cnn"
+    assert "cnn" not in after.segmented
 
 
 def test_a_second_time_it_goes_on_with_the_same_entry(commands: Commands) -> None:
