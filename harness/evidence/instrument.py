@@ -101,7 +101,7 @@ class Instrument:
         words = [f"{model} {own.value:.1f} %" for model, own in found.items()]
         said = f"20-NN of the final features: {', '.join(words)}, raw pixels {pixels:.1f} %"
         needed = f"{bar:.1f} % ({LEARNT:g} %, and {ABOVE_PIXELS:g} points above raw pixels)"
-        return _Check(said, needed, [model for model, own in found.items() if own.low < bar])
+        return _Check(said, needed, _below(bar, found))
 
     def _rebuilt(self, models: Sequence[str]) -> _Check:
         if not models:
@@ -109,7 +109,7 @@ class Instrument:
         gains = {model: self._gain_of(model) for model in models}
         words = [f"{model} {gain.value:+.1f}" for model, gain in gains.items()]
         said = f"linear probe, points above an untrained network: {', '.join(words)}"
-        return _Check(said, f"{PROBE_GAIN:+g}", [model for model, gain in gains.items() if gain.low < PROBE_GAIN])
+        return _Check(said, f"{PROBE_GAIN:+g}", _below(PROBE_GAIN, gains))
 
     def _final_of(self, model: str) -> _Learnt:
         """20-NN accuracy after the final norm: of the CLS token, or of the mean over places where there is none."""
@@ -131,7 +131,7 @@ class Instrument:
     def _supervised(self) -> _Check:
         found = {model: self._final_of(model) for model in self.supervised}
         said = ", ".join(f"{model} {own.value:.1f} %" for model, own in found.items())
-        return _Check(said, f"{TAUGHT:g} % with labels", [model for model, own in found.items() if own.low < TAUGHT])
+        return _Check(said, f"{TAUGHT:g} % with labels", _below(TAUGHT, found))
 
     def _anchors(self) -> _Check:
         known = {model: self.knn(model).final("cls").value for model in self.anchors}
@@ -161,6 +161,11 @@ class _Check:
     said: str = ""
     needed: str = ""
     poor: Sequence[str] = ()
+
+
+def _below(bar: float, found: Mapping[str, _Learnt]) -> list[str]:
+    """The models whose lower confidence limit is below the bar, with that limit."""
+    return [f"{model} (lower limit {own.low:.1f})" for model, own in found.items() if own.low < bar]
 
 
 def _pairs(runs: Sequence[str]) -> list[tuple[str, str]]:
