@@ -89,17 +89,21 @@ def test_accuracies_in_the_readme_are_the_measured_ones() -> None:
     measured = json.loads((ROOT / "artifacts/embedded/report/metrics.json").read_text())
     own = {model: 100 * values["cls"] for model, values in measured["knn"].items() if "cls" in values}
     readme = " ".join(TEXT["README.md"].split())
-    for words, models in {
-        "MoCo-v3": ["moco_v3", "moco_v3_1", "moco_v3_2"],
-        "DINO": ["dino", "dino_1", "dino_2"],
-        "MAE": ["mae", "mae_1", "mae_2"],
-        "untrained networks": ["random", "random_learned"],
-        "Fine-tuning (20-NN": [model for model in own if model.endswith("_ft")],
-    }.items():
-        low, high = (round(limit([own[model] for model in models])) for limit in (min, max))
-        assert f"{words} {low} to {high} %" in readme
-    assert f"reaches {own['supervised']:.0f} %" in readme
-    assert f"raw pixels ({100 * measured['knn_pixels']:.0f} %)" in readme
+
+    def span(models: list[str]) -> str:
+        return " to ".join(f"{limit([own[model] for model in models]):.0f}" for limit in (min, max))
+
+    shown = {
+        "MoCo-v3": span(["moco_v3", "moco_v3_1", "moco_v3_2"]),
+        "DINO": span(["dino", "dino_1", "dino_2"]),
+        "MAE": span(["mae", "mae_1", "mae_2"]),
+        "untrained": span(["random", "random_learned"]),
+        "trained with labels": f"{own['supervised']:.0f}",
+        "raw pixels": f"{100 * measured['knn_pixels']:.0f}",
+    }
+    assert f"| range over runs | {' | '.join(shown)} |" in readme
+    assert f"| 20-NN accuracy of the final CLS token, % | {' | '.join(shown.values())} |" in readme
+    assert f"Fine-tuning (20-NN accuracy {span([model for model in own if model.endswith('_ft')])} %)" in readme
     rows = re.findall(r"^\| ([\w -]+?)(?:, three runs)? \| \d+ \| ([\d., ]+) \|$", TEXT["training.md"], re.MULTILINE)
     names = {
         "MoCo-v3": "moco_v3",
