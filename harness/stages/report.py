@@ -101,15 +101,15 @@ def _picture(place: Place, knn: pd.DataFrame, cka: dict[str, np.ndarray]) -> byt
         for axis, pair in zip(axes, shown, strict=False):
             a, b = pair.split("-")
             image = axis.imshow(cka[pair], origin="lower", vmin=0, vmax=1, cmap="magma")
-            axis.set(title="CKA of all layers", ylabel=title(a), xlabel=title(b))
-        figure.colorbar(image, ax=axes[: len(shown)], shrink=0.8)
+            axis.set(title=f"{title(a)} and {title(b)}", ylabel=f"layer of {title(a)}", xlabel=f"layer of {title(b)}")
+        figure.colorbar(image, ax=axes[: len(shown)], shrink=0.8, label="CKA")
         of_cls = knn[knn.features == TOKENS[0]]
         for model in trained or place.settings.models:
             rows = of_cls[of_cls.model == model]
             axes[-1].plot(rows.depth, 100 * rows.accuracy, label=title(model))
         pixels = store.read_arrays(place.path("pixels"), PIXELS)
         axes[-1].axhline(100 * _share(pixels["vote"], pixels["label"]), color="grey", linestyle=":", label="raw pixels")
-        axes[-1].set(title="20-NN accuracy of the CLS token", xlabel="block", ylabel="%", ylim=(0, 100))
+        axes[-1].set(title="20-NN accuracy of the CLS token", xlabel="block", ylabel="accuracy, %", ylim=(0, 100))
         axes[-1].set_xticks(range(0, len(rows), 2))
         axes[-1].legend(fontsize=8)
         out = io.BytesIO()
