@@ -108,5 +108,6 @@ def _shown(place: Place) -> list[str]:
     sampled = place.settings.sampled if TOKEN in place.settings.generated else ()
     shown = place.params.first_runs(sampled)
     if not shown:
-        raise nothing_to_draw(place, "samples", "images are drawn from the features of no model", "generated and sampled")
+        what, among = "no images are sampled from any model's features", f"sampled and {TOKEN} to its generated"
+        raise nothing_to_draw(place, "samples", what, among)
     return shown

@@ -17,7 +17,7 @@ def by_block(place: Place) -> tuple[Figure, str]:
     """Intersection over union by block, of all objects and of each size."""
     shown = [one for one in styles(place) if one.model in place.settings.segmented]
     if not shown:
-        raise nothing_to_draw(place, "segment", "masks are read out of no model", "segmented")
+        raise nothing_to_draw(place, "segment", "no masks are read out of any model's patch tokens", "segmented")
     figure = Figure(figsize=(WIDE, 3.8), layout="constrained")
     axes, said = figure.subplots(1, len(PANELS), sharey=True), []
     for one in shown:

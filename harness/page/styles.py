@@ -44,7 +44,8 @@ class Style(NamedTuple):
 
 def nothing_to_draw(place: Place, kind: str, what: str, among: str = "references") -> MissingArtifact:
     """The error of a figure that has no model to show."""
-    return MissingArtifact(place.path(kind, ending=""), what, next_step=f"name such among profiles.{place.profile}.{among}")
+    step = f"add models to profiles.{place.profile}.{among} in params.yaml, and run dvc repro"
+    return MissingArtifact(place.path(kind, ending=""), what, next_step=step)
 
 
 def pairs_of(place: Place) -> list[tuple[str, str]]:
