@@ -1,4 +1,4 @@
-"""An image and what it could be taken for when its features do not tell left from right."""
+"""An image and its mirror images: the candidates for what a sample shows where features do not encode left and right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the objects of the embedded world come from: small grey images of one thing each, split by source image."""
+"""Objects of the embedded world: small grey images of one thing each, split by source image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How alike two models rank the classes of an image, and how often they name the same one (appendix D)."""
+"""Agreement of two models' class rankings of an image, and of their top-1 predictions (appendix D)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far apart two sets of features are, as Gaussians (Heusel et al., 2017, eq. 6)."""
+"""Fréchet distance of two sets of features, as Gaussians (Heusel et al., 2017, eq. 6)."""
 
 from __future__ import annotations
 

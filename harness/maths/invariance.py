@@ -1,4 +1,4 @@
-"""How far features move when one thing in the image changes, beside how far apart those of different images are."""
+"""Distance of features between an image and a changed one, and between different images."""
 
 from __future__ import annotations
 

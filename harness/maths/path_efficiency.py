@@ -1,4 +1,4 @@
-"""How straight the path of parameters is during fine-tuning (Fig. 11): net displacement over length."""
+"""Efficiency of the parameters' path during fine-tuning (Fig. 11): net displacement over path length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks by timm, and their initialisation as each pre-training method prescribes."""
+"""Networks of timm, initialised as each pre-training method prescribes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetch: released weights from their address to their file, whole or not at all, and the same bytes ever after."""
+"""Fetch: download released weights, whole or not at all, and compare them with the SHA-256 of the first download."""
 
 from __future__ import annotations
 

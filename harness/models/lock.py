@@ -1,4 +1,4 @@
-"""weights.lock: the SHA-256 that each address had when it was first fetched, committed, and compared ever after."""
+"""weights.lock: the SHA-256 of each address at its first download, committed and compared with every later download."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights that others released: checked against their SHA-256, read without running code, loaded whole or not at all."""
+"""Released weights: compared with their SHA-256, read without executing code, loaded whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One forward of a model over a list of images, and everything that is later compared or classified from it."""
+"""One forward of a model over a list of images: the Gram matrices and features that all later stages use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frozen patch tokens of a vision transformer, of one block or of several, as maps: what a detector reads."""
+"""Frozen patch tokens of a vision transformer, of one block or of several, as feature maps for a detector."""
 
 from __future__ import annotations
 

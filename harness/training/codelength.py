@@ -1,4 +1,4 @@
-"""How many bits the labels cost once a probe has the features: little where they are easy to learn from few images."""
+"""Online code length of labels by probes on features: short where the labels are learnt from few images."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def train(
 ) -> list[float]:
     """Train a detector in place on the objects of each image. Returns the mean loss of each epoch.
 
-    features: of chosen images. backbone: what they are the output of, where it is trained too.
+    features: of chosen images. backbone: the network that computes them, where it is trained too.
 
     Images without an object take no part. Raises InvalidInput when the loss stops being finite.
     """

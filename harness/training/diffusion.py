@@ -1,4 +1,4 @@
-"""Conditional diffusion (RCDM, Bordes et al., 2022): what can be drawn from nothing but a frozen representation.
+"""Conditional diffusion (RCDM, Bordes et al., 2022): samples that are conditioned on a frozen representation alone.
 
 One denoiser serves the representations of several models. It draws vectors, from which scenes are composed. Features are
 standardised over the training images. Noise of a random level is added to them, and the denoiser is told the level, so that
@@ -123,7 +123,7 @@ def train(
     """Train in place; the generator ends with the moving average of its weights. Returns the mean loss of each KEPT_EVERY.
 
     vectors: (n, d). features: of each model (n, width). Each batch has as many images for one model as for another.
-    scratch: folder of the resumable state: a run that was killed ends with the very weights of an uninterrupted one.
+    scratch: folder of the resumable state. An interrupted run ends with the same weights as an uninterrupted one.
     until: stop after so many steps of the schedule. Raises InvalidInput when the loss stops being finite.
     """
     torch.manual_seed(params.seed)

@@ -40,8 +40,8 @@ def pretrain(
     recipe is labelled.
     until: stop after so many epochs of the schedule, which is that of the whole run.
     layer_decay: how much lower each layer's rate is than the next one's, from the backbone's end on.
-    scratch: folder of the resumable state. A run that was killed continues from the last finished epoch and ends with
-    the very weights of an uninterrupted one.
+    scratch: folder of the resumable state. An interrupted run continues from the last finished epoch and ends with
+    the same weights as an uninterrupted one.
     Raises InvalidInput when a batch does not fit the data or the loss stops being finite.
     """
     if recipe.batch > len(images):

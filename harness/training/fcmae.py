@@ -1,4 +1,4 @@
-"""FCMAE: rebuild the pixels of masked patches with a convolutional network (Woo et al., 2023, ConvNeXt V2).
+"""FCMAE: reconstruct the pixels of masked patches with a convolutional network (Woo et al., 2023, ConvNeXt V2).
 
 The paper's network convolves the visible positions alone. Here it convolves all of them, and what is masked is zero before each
 convolution and each global response, which gives the visible ones the same values.

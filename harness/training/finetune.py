@@ -1,4 +1,4 @@
-"""Fine-tuning (Table A5): the whole network learns the labels, and how its parameters move is taken down on the way."""
+"""Fine-tuning (Table A5): the whole network is trained with labels, and the path of its parameters is recorded."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _snapshot(network: nn.Module) -> dict[str, Tensor]:
 
 @contextmanager
 def _seeded(seed: int, step: int) -> Iterator[None]:
-    """Python's and numpy's generators at a place that the seed and the step say, and afterwards where they were."""
+    """Seed Python's and numpy's generators by the seed and the step, and restore them afterwards."""
     before = random.getstate(), np.random.get_state()
     place = zlib.crc32(f"{seed}/{step}".encode())
     random.seed(place)

@@ -1,4 +1,4 @@
-"""MAE: rebuild the pixels of masked patches from the few that are seen (He et al., 2022; Table A1)."""
+"""MAE: reconstruct the pixels of masked patches from the visible ones (He et al., 2022; Table A1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MSN: from an image with patches missing, guess the prototypes of the whole (Assran et al., 2022)."""
+"""MSN: predict the prototypes of an image from views of it with masked patches (Assran et al., 2022)."""
 
 from __future__ import annotations
 

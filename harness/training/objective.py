@@ -10,7 +10,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands: the step, and how many make an epoch and the whole run."""
+    """Progress of a training: the step, and the number of steps of an epoch and of the whole run."""
 
     step: int
     steps_per_epoch: int

@@ -1,4 +1,4 @@
-"""Work shared out among processes: those of one launch, such as torchrun's, or the cores of this machine."""
+"""Jobs distributed over processes: those of one launch, such as torchrun's, or the cores of this machine."""
 
 from __future__ import annotations
 

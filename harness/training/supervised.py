@@ -1,4 +1,4 @@
-"""Supervised classification: what labels teach the same network, the reference that says what the images hold."""
+"""Supervised classification with the same network: the reference for how much class information the images hold."""
 
 from __future__ import annotations
 
