@@ -127,9 +127,10 @@ def write_pairs(path: Path, schema: Schema, pairs: Mapping[str, Mapping[str, NDA
     schema: of one comparison.
     """
     values: dict[str, NDArray[Any]] = {"references": np.frombuffer(json.dumps(list(pairs)).encode(), np.uint8)}
-    for i, (reference, pair) in enumerate(pairs.items()):
-        first = pairs[next(iter(pairs))] if i else {}
+    first: Mapping[str, NDArray[Any]] = {}
+    for reference, pair in pairs.items():
         values |= {f"{reference}/{name}": array for name, array in pair.items() if not _same(array, first.get(name))}
+        first = first or pair
     return write_arrays(path, of_references(schema, list(pairs), values), values, provenance)
 
 

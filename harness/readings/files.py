@@ -85,6 +85,18 @@ class Files:
             folder / f"{a}.safetensors", f"neither {a} nor {b} is among {references}", next_step="add a reference"
         )
 
+    def listed(self, field: str, folder: str, role: str, step: str) -> str:
+        """The run that stands for a method. Raises MissingArtifact where it is not in that list of the profile.
+
+        step: what to do then, with {} in the place of the run.
+        """
+        known, source = self.inputs.model_of(role), self.inputs.source
+        self.check(known)
+        if known not in getattr(self.params.of(source), field):
+            path, what = f"artifacts/{source}/{folder}/{known}.safetensors", f"profiles.{source}.{field} has no {known}"
+            raise MissingArtifact(path, what, next_step=step.format(known))
+        return known
+
     def _path(self, name: str) -> Path:
         return self.root / "artifacts" / self.inputs.source / name
 

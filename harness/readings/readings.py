@@ -33,6 +33,7 @@ from harness.evidence.panel import Panel
 from harness.params.load import load_params
 from harness.params.models import Family
 from harness.params.params import Params
+from harness.params.profile import Profile
 from harness.readings import cached
 from harness.readings.accuracy import Accuracy, pixel_accuracy
 from harness.readings.agreement import Agreement
@@ -152,12 +153,7 @@ class Readings:
 
     def segmentation(self, model: str) -> Segmentation:
         """How much of objects' masks a linear read-out finds in a model's patch tokens. Raises as samples does."""
-        known, source = self.inputs.model_of(model), self.inputs.source
-        self._files.check(known)
-        if known not in self.params.of(source).segmented:
-            step = f"add {known} to it and run dvc repro"
-            path = f"artifacts/{source}/segment/{known}.safetensors"
-            raise MissingArtifact(path, f"profiles.{source}.segmented has no {known}", next_step=step)
+        self._files.listed("segmented", "segment", model, "add {} to it and run dvc repro")
         return Segmentation.from_arrays(read_arrays(self._files.of_model("segment", SEGMENT, model)[0], SEGMENT.kind))
 
     def detection(self, model: str, layers: str = "final") -> DetectionAccuracy:
@@ -165,13 +161,8 @@ class Readings:
 
         Raises MissingArtifact where the profile trains none.
         """
-        known, source = self.inputs.model_of(model), self.inputs.source
-        self._files.check(known)
-        profile = self.params.of(source)
-        if known not in profile.detected_with(layers):
-            what = f"profiles.{source}.{profile.detected_field(layers)} has no {known}"
-            step = "add it and run dvc repro, or decide on the printed numbers with --source published"
-            raise MissingArtifact(f"artifacts/{source}/detect/{layers}/{known}.safetensors", what, next_step=step)
+        step = "add it and run dvc repro, or decide on the printed numbers with --source published"
+        known = self._files.listed(Profile.detected_field(layers), f"detect/{layers}", model, step)
         return DetectionAccuracy.from_arrays(self._files.arrays(f"detect/{layers}/{known}.safetensors", DETECT))
 
     def sweep(self) -> Sweep:

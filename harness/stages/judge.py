@@ -20,6 +20,7 @@ from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.models import released
 from harness.models.build import build
 from harness.models.fetch import fetch_all
+from harness.models.tokens import depth_of
 from harness.params.load import UniqueKeys, check_params, load_params
 from harness.params.models import Released
 from harness.params.profile import Architecture
@@ -50,8 +51,7 @@ def run(place: Place, weights: str, architecture: str | None, name: str | None, 
     source = _source(weights, network, key, prefix)
     name = name or _name(weights)
     # Masks are read out of patch tokens where the profile does so with others.
-    segmented = place.settings.segmented and len(getattr(network, "blocks", ())) and hasattr(network, "patch_embed")
-    lists = ["models", "segmented"] if segmented else ["models"]
+    lists = ["models", "segmented"] if place.settings.segmented and _has_patch_tokens(network) else ["models"]
     _register(place, name, architecture, known, source, lists)
     named = " and ".join(f"profiles.{place.profile}.{field}" for field in lists)
     print(f"params.yaml: models.{name}, and among {named}", file=sys.stderr, flush=True)
@@ -120,6 +120,13 @@ def _architecture(place: Place, weights: str, architecture: str | None) -> tuple
         if network.name == architecture:
             return key, network
     return architecture, Architecture(name=architecture, options={})
+
+
+def _has_patch_tokens(network: nn.Module) -> bool:
+    try:
+        return depth_of(network) > 0
+    except InvalidInput:
+        return False
 
 
 def _source(weights: str, network: nn.Module, key: str | None, prefix: str | None) -> dict[str, Any]:
