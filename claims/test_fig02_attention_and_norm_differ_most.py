@@ -7,7 +7,8 @@ from itertools import combinations
 
 from harness.evidence.again import again
 from harness.evidence.claim import claim
-from harness.evidence.decide import Decision, all_of, below, controlled, exceeds, witnessed
+from harness.evidence.decide import Decision, all_of, controlled, exceeds
+from harness.evidence.greatest import greatest_below
 from harness.evidence.resampling import LO, MID
 from harness.readings.pair import Pair, Pairs
 
@@ -39,8 +40,8 @@ def test_attention_and_norm_differ_most(cka: Pairs, untrained: Sequence[str], ma
     quantity="CKA",
     where="3.1, Fig. 2",
     statement="First and intermediate attention layers of MoCo-v3 are entirely dissimilar from any attention layer of MAE.",
-    reading="the largest CKA of any qkv layer of MoCo-v3 blocks 0-8 with any qkv layer of MAE: one limit for all, the maximum "
-    "being taken anew in every resample; refuted only if the largest on a quarter of the minibatches is too large on the rest",
+    reading="CKA of qkv layers of MoCo-v3 blocks 0-8 with those of MAE: below the margin for each pair of layers; refuted if "
+    "the pair that is most alike on a quarter of the minibatches is too much alike on the rest",
     margin=0.2,
     published="plot",
     asks="level",
@@ -48,10 +49,8 @@ def test_attention_and_norm_differ_most(cka: Pairs, untrained: Sequence[str], ma
 )
 def test_no_rec_attention_is_like_early_je_attention(cka: Pairs, margin: float) -> Decision:
     pair = cka("moco_v3", "mae")
-    choose, judge = pair.split()
-    kind, row, column = choose.largest(LO + MID, types=["attn.qkv"])
-    largest = pair.row_maximum(LO + MID, types=["attn.qkv"])
-    return witnessed(below(largest, margin), below(judge.cells([row], [column], [kind]), margin))
+    cells, choose, judge = (part.each_cell(LO + MID, "attn.qkv") for part in (pair, *pair.split()))
+    return greatest_below(cells, choose, judge, margin)
 
 
 test_attention_and_norm_differ_most_beyond_the_pixels = again(test_attention_and_norm_differ_most, "deconfounded")

@@ -32,9 +32,6 @@ class State(StrEnum):
 
 Direction = Literal["above", "below", "within"]
 
-# Five units lie all on one side of their mean more often than 1 time in 40, and no bootstrap draw lies beyond them.
-_FEWEST = 6
-
 _STRADDLES = "the interval includes the margin"
 
 # Most urgent first: a broken file hides what a missing one would show.
@@ -219,24 +216,6 @@ def controlled(decision: Decision, control: Decision, what: str) -> Decision:
     shared = f"holds for {what} too: input structure ({control.reason})"
     doubt = f"holds for {what} too"
     return replace(decision, state=State.INCONCLUSIVE, reason=f"{decision.reason}; {shared}", doubt=doubt)
-
-
-def witnessed(decision: Decision, witness: Decision) -> Decision:
-    """A rule about the largest of many quantities, whose own REFUTED stands only when the witness is REFUTED too.
-
-    decision: of the maximum, which noise raises in a sample: that cannot lend it support, but it can refute falsely.
-    witness: the same rule for the one quantity that was largest on other units than those that judge it here; from fewer
-    than six units it refutes nothing.
-    """
-    if decision.state is not State.REFUTED:
-        return decision
-    if witness.state is State.REFUTED and witness.n is not None and witness.n >= _FEWEST:
-        return decision
-    unwitnessed = f"not so for the one that was largest on other {witness.unit}: {witness.reason}"
-    if witness.state is State.REFUTED:
-        unwitnessed = f"too few {witness.unit} to refute: {witness.reason}, needed {_FEWEST}"
-    doubt = "another cell is the largest elsewhere"
-    return replace(decision, state=State.INCONCLUSIVE, reason=f"{decision.reason}; {unwitnessed}", doubt=doubt)
 
 
 def _p_values(decisions: Sequence[Decision], field: str) -> list[float]:

@@ -167,15 +167,9 @@ class Pair:
         wanted = np.isin(abs(depth[:, None] - depth), distances)
         return self.statistic(lambda cka: cka[:, :, wanted].mean(axis=(1, 2)), types)
 
-    def row_maximum(self, rows: Sequence[int], types: Sequence[str] | None = None) -> Estimate:
-        """The largest CKA that any of the rows has with any depth of the second model, maximum taken anew in each draw."""
-        return self.statistic(lambda cka: cka.max(axis=(1, 2, 3)), types, rows)
-
-    def largest(self, rows: Sequence[int], types: Sequence[str] | None = None) -> tuple[str, int, int]:
-        """Which type, block of the first model and block of the second `row_maximum` finds on all units."""
-        kinds = self.types if types is None else tuple(types)
-        cells = [(kind, row, column) for kind in kinds for row in rows for column in BLOCKS]
-        return max(cells, key=lambda cell: self.cells([cell[1]], [cell[2]], [cell[0]]).value)
+    def each_cell(self, rows: Sequence[int], kind: str) -> list[Estimate]:
+        """CKA of each of the first model's blocks (rows) with each block of the second, in layers of one type."""
+        return [self.cells([row], [column], [kind]) for row in rows for column in BLOCKS]
 
     def split(self) -> tuple[Self, Self]:
         """Every fourth unit, to choose a cell on, and the others, to judge it on."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -44,19 +43,9 @@ class Sweep:
         """The control: the minibatch sweep with the biased HSIC, whose CKA must depend on the size."""
         return replace(self, batch=self.biased)
 
-    def largest_change(self) -> Estimate:
-        """The largest absolute change of CKA against the first size, over layers and sizes, of the mean over subsets."""
-        return self._estimate(lambda means: abs(means).max(axis=1))
-
-    def largest(self) -> tuple[int, float]:
-        """Which change `largest_change` finds on all subsets, as (cell, sign)."""
-        means = self._changes.mean(axis=0)
-        cell = int(abs(means).argmax())
-        return cell, float(np.sign(means[cell]))
-
-    def change(self, cell: int, sign: float) -> Estimate:
-        """The change of one cell, in the direction of the sign."""
-        return self._estimate(lambda means: sign * means[:, cell])
+    def each_change(self) -> list[Estimate]:
+        """The change of CKA against the first size, mean over subsets, and its negative: of each layer at each further size."""
+        return [self._estimate(sign * change) for change in self._changes.T for sign in (1.0, -1.0)]
 
     def split(self) -> tuple[Self, Self]:
         """Every fourth subset, to choose a change on, and the others, to judge it on."""
@@ -73,7 +62,5 @@ class Sweep:
         change = np.concatenate([(array - array[:, :1])[:, 1:] for array in (self.batch, self.count)], axis=1)
         return change.reshape(len(change), -1)
 
-    def _estimate(self, reduce: Callable[[FloatArray], FloatArray]) -> Estimate:
-        changes = self._changes
-        n = len(changes)
-        return Estimate.resample(lambda w: reduce(w @ changes / n), n, seed=SEED, unit="subsets", key=self.images, draws=DRAWS)
+    def _estimate(self, change: FloatArray) -> Estimate:
+        return Estimate.of_mean(change, seed=SEED, unit="subsets", key=self.images, draws=DRAWS)

@@ -37,6 +37,9 @@ NAMES = {
     "rec": ["je"],
     "first": ["last"],
     "last": ["first"],
+    "cells": ["judge"],
+    "choose": ["judge"],
+    "judge": ["choose"],
 }
 WORDS = {
     "attn.qkv": ["attn.proj", "norm1"],

@@ -125,7 +125,7 @@ def test_the_other_artifacts(params, tmp_path):
         square[0, :, 3, 8].mean() / np.sqrt(own[0, :, 3].mean() * own[0, :, 8].mean()), abs=5e-4
     )
     assert Readings(params, inputs, tmp_path).knn("dino").final("cls").value == pytest.approx(100 * 14 / 40)
-    assert Readings(params, inputs, tmp_path).sweep().largest_change().value == 0
+    assert Readings(params, inputs, tmp_path).sweep().each_change()[0].value == 0
     assert sorted(inputs.artifacts) == [
         "artifacts/embedded/knn/dino.safetensors",
         "artifacts/embedded/similarity/mae.safetensors",

@@ -19,6 +19,7 @@ from test_planted import BASES, PLANTED, TESTS
 from worlds import World
 
 from harness.artifacts.tables import TYPES
+from harness.evidence.greatest import greatest_below
 from harness.evidence.resampling import DRAWS
 from harness.params.profile import END_TO_END
 from harness.readings.accuracy import Accuracy
@@ -612,9 +613,15 @@ def test_a_claim_compares_what_its_reading_says(id: str, seed: int, monkeypatch:
 
         return spied
 
+    def greatest(cells: Sequence[Any], choose: Sequence[Any], judge: Sequence[Any], margin: float) -> Any:
+        chosen = max(range(len(choose)), key=lambda i: choose[i].value)
+        told.extend(("below", value, float(margin)) for value in (max(cell.value for cell in cells), judge[chosen].value))
+        return greatest_below(cells, choose, judge, margin)
+
     for rule in ("exceeds", "below", "equivalent"):
         if hasattr(module, rule):
             monkeypatch.setattr(module, rule, spy(rule, getattr(module, rule)))
+    monkeypatch.setattr(module, "greatest_below", greatest, raising=False)
     worlds.judge(test, world, test.claim.margin)
     measure = second if second in worlds.MEASURES else "cka"
     expected = READINGS[id if id in READINGS else base](getattr(world, measure), second in ("mutual", "cls", "gap"))

@@ -67,7 +67,7 @@ STATISTICS = [
     (lambda p: p.same_depth(LO), lambda c: np.mean([c[t, i, i] for t in range(7) for i in LO])),
     (lambda p: p.same_depth(types=["attn.qkv"]), lambda c: np.mean([c[1, i, i] for i in range(12)])),
     (lambda p: p.cells(range(3), HI), lambda c: np.mean([c[t, i, j] for t in range(7) for i in range(3) for j in HI])),
-    (lambda p: p.row_maximum(LO + MID, ["norm1"]), lambda c: max(c[0, i, j] for i in LO + MID for j in range(12))),
+    (lambda p: p.each_cell(MID, "norm1")[13], lambda c: c[0, 5, 1]),
     (
         lambda p: p.row_matches(MID),
         lambda c: np.mean([abs(int(np.argmax(c[t, i])) - i) <= 1 for t in range(7) for i in MID]),
@@ -275,26 +275,26 @@ def test_the_sweep_against_a_loop():
 
     def expected(batch, rows):
         parts = [(x, size, layer) for x in (batch, count) for size in range(1, x.shape[1]) for layer in range(3)]
-        return max(abs(np.mean([x[r, size, layer] - x[r, 0, layer] for r in rows])) for x, size, layer in parts)
+        changes = [np.mean([x[r, size, layer] - x[r, 0, layer] for r in rows]) for x, size, layer in parts]
+        return pytest.approx([sign * change for change in changes for sign in (1, -1)])
 
     for made, source in ((sweep, batch), (sweep.of_biased_hsic(), biased)):
-        estimate = made.largest_change()
+        changes = made.each_change()
         drawn = np.repeat(np.arange(5), bootstrap_counts(SEED, 5, DRAWS)[3])
-        assert estimate.value == pytest.approx(expected(source, range(5)))
-        assert estimate.draws[3] == pytest.approx(expected(source, drawn))
-        assert estimate.jackknife[1] == pytest.approx(expected(source, [0, 2, 3, 4]))
+        assert [change.value for change in changes] == expected(source, range(5))
+        assert [change.draws[3] for change in changes] == expected(source, drawn)
+        assert [change.jackknife[1] for change in changes] == expected(source, [0, 2, 3, 4])
 
 
-def test_the_largest_change_and_its_judge():
+def test_a_split_sweep_is_disjoint_and_whole():
     batch, count = np.zeros((8, 3, 2)), np.zeros((8, 2, 2))
     batch[:, 2, 1], batch[::4, 2, 1] = 0.1, -0.3
     choose, judge = Sweep(batch, batch, count, "digest").split()
-    assert choose.largest()[1] == -1
-    assert choose.change(*choose.largest()).value == pytest.approx(0.3)
-    assert judge.change(*choose.largest()).value == pytest.approx(-0.1)
-    assert (choose.change(0, 1).n, judge.change(0, 1).n) == (2, 6)
+    # Size 1 of layers 0 and 1, then size 2 of both, each with its negative.
+    assert [part.each_change()[6].value for part in (choose, judge)] == pytest.approx([-0.3, 0.1])
+    assert [part.each_change()[6].n for part in (choose, judge)] == [2, 6]
     with pytest.raises(InvalidInput, match="unpaired"):
-        choose.change(0, 1) - Sweep(batch[:2], batch[:2], count[:2], "digest").change(0, 1)
+        choose.each_change()[0] - Sweep(batch[:2], batch[:2], count[:2], "digest").each_change()[0]
 
 
 def test_a_split_pair_is_disjoint_and_whole():
@@ -304,14 +304,6 @@ def test_a_split_pair_is_disjoint_and_whole():
         assert part.cells([3], [4]).value == pytest.approx(naive(pair, own, adjusted=True)[:, 3, 4].mean())
         assert part.pixels.shape == (len(own),)
         assert part.images != pair.images
-
-
-def test_the_largest_cell_is_that_of_the_maximum():
-    pair = some_pair()
-    kind, row, column = pair.largest(MID, ["norm2", "block"])
-    assert kind in ("norm2", "block")
-    assert row in MID
-    assert pair.cells([row], [column], [kind]).value == pair.row_maximum(MID, ["norm2", "block"]).value
 
 
 def test_a_sweep_over_one_size_shows_nothing():

@@ -143,7 +143,7 @@ def test_the_page_shows_sources_beside_their_samples_and_the_shares_of_mirrored_
     sheet = page_samples._sheet(found["original"][:2], found["picture"][:2])
     assert (sheet[17:33, :16] == found["original"][1]).all()
     assert (sheet[17:33, 37:53] == found["picture"][1, 1]).all()
-    with pytest.raises(MissingArtifact, match="profiles.embedded.sampled and cls to its generated"):
+    with pytest.raises(MissingArtifact, match="and cls to its generated"):
         page_samples.pictures(place_of(generated=()))
 
 
