@@ -84,7 +84,8 @@ class MaskRCNN(nn.Module):
             nms_thresh=0.7,
         )
         side, level = canonical(patch * params.levels[0])
-        align = {"sampling_ratio": 2, "canonical_scale": side, "canonical_level": level}
+        # Samples in a bin are as many as the bin has pixels of the map, as in detectron2's engine; torchvision's default is 2 x 2.
+        align = {"sampling_ratio": -1, "canonical_scale": side, "canonical_level": level}
         self.heads = RoIHeads(
             MultiScaleRoIAlign(names, 7, **align),
             FastRCNNConvFCHead((channels, 7, 7), [channels] * 4, [4 * channels], LayerNorm2d)
