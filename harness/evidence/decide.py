@@ -43,7 +43,8 @@ class Decision:
     """A state with the numbers that led to it.
 
     estimate, interval (two-sided, at the decision's level) and margin share one unit of measurement; n counts the
-    resampled units and unit names them; all are None where no number decides. reason: one sentence for the reader.
+    resampled units and unit names them. Of UNCALIBRATED they are measured and decide nothing; of the other states that no
+    number decides they are None. reason: one sentence for the reader.
     p_support, p_refute: one-sided p-values for the claim and for its opposite, each against (1 - level) / 2, except
     p_support of an equivalence, against 1 - level. excess: how far the estimate lies beyond the margin on the claimed side,
     negative on the other; of a rule with several parts the least. direction: on which side of the margin the claim puts the
@@ -133,7 +134,8 @@ def equivalent(estimate: Estimate, margin: float, level: float = 0.95) -> Decisi
     if not refuted and inner[1] - inner[0] >= 2 * margin:
         wide = f"the {2 * level - 1:.0%} interval [{inner[0]:.4g}, {inner[1]:.4g}] of {estimate.n} {estimate.unit}"
         reason = f"{wide} is wider than what is called equal, {margin:.4g} either way"
-        return Decision(State.UNCALIBRATED, None, None, None, None, None, reason)
+        numbers = (estimate.value, (low, high), margin, estimate.n, estimate.unit)
+        return Decision(State.UNCALIBRATED, *numbers, reason, direction="within")
     state = _state(supported=-margin < inner[0] and inner[1] < margin, refuted=refuted)
     decision = Decision(
         state,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import Protocol
 
-from harness.evidence.claim import Claim, Inputs, undecided
+from harness.evidence.claim import Claim, Inputs
 from harness.evidence.decide import NO_NUMBER, Decision, State
 from harness.evidence.instrument import Instrument
 from harness.params.models import start_of
@@ -59,7 +59,7 @@ class Panel:
         return self.instrument.untrained
 
     def decide(self, stated: Claim, run: Run, inputs: Inputs, fixtures: Collection[str]) -> Decision:
-        """The claim's verdict on all replicates, or UNCALIBRATED where the instrument cannot tell.
+        """The claim's verdict on all replicates; where the instrument cannot tell, UNCALIBRATED, with the first one's numbers.
 
         fixtures: names of what the claim reads, among them its measure.
         """
@@ -72,13 +72,13 @@ class Panel:
         found, blind = self._calibrated(stated, run, fixtures, assignments, inputs.roles)
         inputs.instrument = "; ".join(found)
         if blind:
-            return undecided(State.UNCALIBRATED, inputs.instrument)
+            return _uncalibrated(first, inputs.instrument)
         own = [run(assignment, stated.margin) for assignment in assignments]
         if stated.asks != "difference" or stated.margin is None:
             return _require_units(agreed(own))
         null = self._null(run, roles, stated.margin)
         if null is None and stated.margin == 0:
-            return undecided(State.UNCALIBRATED, "direction alone, and no replicates to say what one method differs by")
+            return _uncalibrated(first, "direction alone, and no replicates to say what one method differs by")
         if null is None or null[0] < 0:
             return _require_units(agreed(own))
         raised = stated.margin + null[0]
@@ -199,6 +199,11 @@ def _with_raised_margin(own: Decision, raised: Decision, bar: str) -> Decision:
     if own.state is State.SUPPORTED:
         return replace(raised, state=State.INCONCLUSIVE, reason=f"{bar}: {raised.reason}", doubt=_SEEDS)
     return replace(raised, state=own.state, reason=own.reason, doubt=own.doubt)
+
+
+def _uncalibrated(first: Decision, reason: str) -> Decision:
+    """The first replicate's numbers, which decide nothing."""
+    return replace(first, state=State.UNCALIBRATED, reason=reason, p_support=None, p_refute=None, excess=None, doubt="")
 
 
 def _require_units(decision: Decision) -> Decision:

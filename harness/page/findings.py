@@ -18,7 +18,7 @@ WIDTH, HEIGHT, ROOM = 180, 22, 8
 
 @dataclass(frozen=True)
 class Finding:
-    """A row. words: why no number decides, or why the claim is inconclusive. svg: empty where there is no number."""
+    """A row. words: why no number decides, or why the claim is inconclusive. svg: empty where nothing was measured."""
 
     record: Record
     numbers: str
@@ -35,7 +35,7 @@ def findings(records: Sequence[Record], source: str) -> list[Finding]:
 def headline(rows: Sequence[Finding]) -> str:
     """How many of the main findings hold, in a sentence."""
     held, failed, inconclusive, rest = table.tally([row.record for row in rows])
-    counted = f"{held} hold here, {failed} do not, {inconclusive} are inconclusive, {rest} have no number"
+    counted = f"{held} hold here, {failed} do not, {inconclusive} are inconclusive, {rest} cannot be decided"
     return f"Of the paper's {len(rows)} main findings {counted}."
 
 
@@ -54,7 +54,7 @@ def caveat(place: Place) -> str:
 
 
 def whisker(record: Record) -> str:
-    """The estimate and its interval on a line, the margin as a stroke, the claimed side shaded."""
+    """The estimate and its interval on a line, the margin as a stroke, the claimed side shaded; pale if it decides nothing."""
     if record.estimate is None or record.interval is None or record.margin is None or record.direction is None:
         return ""
     low, high = record.interval
@@ -78,5 +78,6 @@ def whisker(record: Record) -> str:
         f'<circle cx="{x(record.estimate)}" cy="{middle}" r="4" fill="currentColor"/>',
     ]
     label = escape(f"{record.title}: {show.numbers(record)}")
-    head = f'<svg role="img" aria-label="{label}" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}">'
+    pale = "" if record.state in show.NUMBERS else ' opacity="0.4"'
+    head = f'<svg role="img" aria-label="{label}"{pale} width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}">'
     return f"{head}{''.join(parts)}</svg>"

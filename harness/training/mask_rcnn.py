@@ -84,7 +84,7 @@ class MaskRCNN(nn.Module):
             nms_thresh=0.7,
         )
         side, level = canonical(patch * params.levels[0])
-        # Samples in a bin are as many as the bin has pixels of the map, as in detectron2's engine; torchvision's default is 2 x 2.
+        # A bin has as many samples as pixels of the map, as in detectron2's engine; torchvision's default is 2 x 2.
         align = {"sampling_ratio": -1, "canonical_scale": side, "canonical_level": level}
         self.heads = RoIHeads(
             MultiScaleRoIAlign(names, 7, **align),

@@ -18,7 +18,8 @@ from harness.artifacts.files import write_bytes
 class Record:
     """What was decided of one claim from one source.
 
-    estimate, interval, margin: in the unit of the estimate; n, unit: what was resampled; None where no number decided.
+    estimate, interval, margin: in the unit of the estimate; n, unit: what was resampled. Of UNCALIBRATED they are the
+    first run's and decide nothing; None where nothing was measured.
     title: the statement in at most 40 characters. rank: main, detail, or second for a second measure of a claim. quantity:
     what estimate, interval and margin are measured in. direction: the side of the margin on which the claim puts the estimate:
     above, below, or within. doubt: of INCONCLUSIVE the cause in a few words.

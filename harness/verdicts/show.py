@@ -67,7 +67,8 @@ def text(record: Record) -> str:
 
 
 def numbers(record: Record, room: int | None = None) -> str:
-    """Estimate, interval, margin and what they are measured in: "0.58 [0.57, 0.59] > 0.6 CKA"; nothing where none decides.
+    """Estimate, interval, margin and what they are measured in: "0.58 [0.57, 0.59] > 0.6 CKA", in parentheses where they
+    decide nothing. Empty where nothing was measured.
 
     room: characters; where there are fewer the quantity is left out.
     """
@@ -79,8 +80,8 @@ def numbers(record: Record, room: int | None = None) -> str:
     places = _places(low, high)
     value, low_text, high_text = (f"{number:.{places}f}" for number in (record.estimate, low, high))
     text = f"{value} [{low_text}, {high_text}]{margin}"
-    whole = f"{text} {record.quantity}".rstrip()
-    return whole if room is None or len(whole) <= room else text
+    whole, form = f"{text} {record.quantity}".rstrip(), "{}" if record.state in NUMBERS else "({})"
+    return form.format(whole if room is None or len(form.format(whole)) <= room else text)
 
 
 def without_number(record: Record, records: Sequence[Record]) -> str:

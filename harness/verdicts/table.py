@@ -18,7 +18,8 @@ ENOUGH = 24
 _RANGE = re.compile(r"(\S+) range(?: over (blocks \S+))? (\S+ \[.*?\])")
 _PART = re.compile(r"(Fig\.|Table) ([A-Z]?)(\d+)")
 LEGEND = (
-    "S supported, R refuted, V refuted as recorded in reversals.toml, I inconclusive, U uncalibrated, M missing, N no evidence"
+    "S supported, R refuted, V refuted as recorded in reversals.toml, I inconclusive, U uncalibrated (numbers in parentheses "
+    "decide nothing), M missing, N no evidence"
 )
 
 LEGEND_OF_MODELS = "J like joint embeddings, E like reconstructions, O like neither, I inconclusive, U uncalibrated, M missing"
@@ -105,14 +106,15 @@ def _row(terminal: Any, record: Record, others: Sequence[Record], wide: int, wid
 
 
 def _without_number(records: Sequence[Record], whole: bool) -> dict[tuple[str, str], list[str]]:
-    """The ids of claims that no number decides, by state and reason."""
+    """The ids of claims that no number decides, by state and reason; whole: each with its numbers, if it has any."""
     found: dict[tuple[str, str], list[str]] = {}
     for record in sorted(records, key=order):
         if record.state not in show.NUMBERS:
             reason = show.where_to_look(record)
             if whole or record.state == "INVALID":
                 reason = "; ".join(line.strip() for line in record.reason.splitlines() if line.strip())
-            found.setdefault((record.state, reason), []).append(record.id)
+            told = f"{record.id} {show.numbers(record)}".rstrip() if whole else record.id
+            found.setdefault((record.state, reason), []).append(told)
     return found
 
 
@@ -138,7 +140,7 @@ def tally(records: Sequence[Record]) -> tuple[int, int, int, int]:
 def _main_findings(terminal: Any, source: str, main: Sequence[Record], records: Sequence[Record], width: int) -> None:
     """The paper's main findings, one line each, and how many of them hold."""
     held, failed, inconclusive, rest = tally(main)
-    counted = f"{held} hold, {failed} do not hold, {inconclusive} are inconclusive, {rest} have no number"
+    counted = f"{held} hold, {failed} do not hold, {inconclusive} are inconclusive, {rest} cannot be decided"
     text = f"{source}: of the paper's {len(main)} main findings {counted}"
     terminal.write_line("")
     _wrapped(terminal, text, width, bold=True)

@@ -313,6 +313,10 @@ def test_matches_must_be_there_between_replicates_and_not_with_untrained_network
 def test_methods_that_were_not_taught_are_not_spoken_of(accuracies: dict[str, float], named: str, asks: str) -> None:
     decision, _ = decide(panel_of(accuracies=accuracies), gap({}), stated(asks))
     assert decision.state is State.UNCALIBRATED
+    measured_there = gap({})({"moco": "moco", "dino": "dino", "mae": "mae"}, 0.1)
+    assert (decision.estimate, decision.interval) == (measured_there.estimate, measured_there.interval)
+    assert (decision.margin, decision.n, decision.direction) == (0.1, measured_there.n, "above")
+    assert (decision.p_support, decision.p_refute, decision.excess, decision.doubt) == (None, None, None, "")
     poor = decision.reason.partition("not so for ")[2]
     assert [part.split(" (lower limit ")[0] for part in poor.split(", ")] == named.split(", ")
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harness.page.findings import HEIGHT, WIDTH, findings, headline, whisker
+from harness.verdicts import show
 from harness.verdicts.record import Record
 
 RECORD = Record(
@@ -64,6 +65,14 @@ def test_without_a_number_there_is_no_picture(gone: str) -> None:
     assert whisker(replace(RECORD, **changes)) == ""
 
 
+def test_what_decides_nothing_is_pale_and_in_parentheses() -> None:
+    weak = replace(RECORD, state="UNCALIBRATED")
+    assert marks(weak) == marks(RECORD)
+    assert (' opacity="0.4"' in whisker(weak), ' opacity="0.4"' in whisker(RECORD)) == (True, False)
+    assert show.numbers(weak) == f"({show.numbers(RECORD)})"
+    assert show.without_number(weak, [weak]) == "not calibrated"
+
+
 def test_everything_fits_into_the_picture() -> None:
     for interval in ((-3e-4, 2e-4), (-400.0, -100.0), (0.05, 70.0)):
         found = marks(replace(RECORD, estimate=sum(interval) / 2, interval=interval))
@@ -82,5 +91,5 @@ def test_the_sentence_counts_the_findings_of_the_source_alone() -> None:
     ]
     rows = findings(records, "embedded")
     assert [row.record.id for row in rows] == ["two", "one", "three"]
-    assert headline(rows) == "Of the paper's 3 main findings 1 hold here, 1 do not, 0 are inconclusive, 1 have no number."
+    assert headline(rows) == "Of the paper's 3 main findings 1 hold here, 1 do not, 0 are inconclusive, 1 cannot be decided."
     assert (rows[2].numbers, rows[2].words, rows[2].svg) == ("", "not measured", "")

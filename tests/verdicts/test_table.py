@@ -112,14 +112,28 @@ def test_main_findings_and_counts_come_last() -> None:
     main = [
         decided("one", "1", title="One", rank="main", direction="above"),
         decided("two", "2", "MISSING", title="Two", rank="main"),
+        decided(
+            "three",
+            "3",
+            "UNCALIBRATED",
+            title="Three",
+            rank="main",
+            direction="above",
+            estimate=0.3,
+            interval=(0.2, 0.4),
+            margin=0.1,
+        ),
     ]
     found = lines([*RECORDS, *main], 80)
     begin = next(i for i, line in enumerate(found) if "main findings" in line)
     text = " ".join(line.strip() for line in found[begin:])
     assert text.startswith(
-        "embedded: of the paper's 2 main findings 0 hold, 1 do not hold, 0 are inconclusive, 1 have no number"
+        "embedded: of the paper's 3 main findings 0 hold, 1 do not hold, 0 are inconclusive, 2 cannot be decided"
     )
-    assert "R  One  -0.12 [-0.25, 0.01] > 0.05 M  Two  not measured embedded: 15 claims:" in text
+    assert (
+        "R  One    -0.12 [-0.25, 0.01] > 0.05 M  Two    not measured U  Three  (0.30 [0.20, 0.40] > 0.1) embedded: 16 claims:"
+        in text
+    )
 
 
 def test_of_a_model_the_family_comes_last_with_its_reason() -> None:
@@ -139,6 +153,10 @@ def test_what_no_number_decides_is_one_line_a_state() -> None:
     found = lines(RECORDS, 100)
     assert "MISSING (2): not measured: det-1, det-2" in found
     assert "UNCALIBRATED (1): not calibrated: late/cls" in found
+    numbers = {"estimate": 0.3, "interval": (0.2, 0.4), "margin": 0.1, "direction": "above", "quantity": "CKA"}
+    weak = decided("early/cls", "1", "UNCALIBRATED", reason="too weak", **numbers)
+    assert "UNCALIBRATED (1): not calibrated: early/cls" in lines([weak], 100)
+    assert "UNCALIBRATED (1): too weak: early/cls (0.30 [0.20, 0.40] > 0.1 CKA)" in lines([weak], 100, whole=True)
     many = [decided(f"det-{i}", "3.2", "MISSING") for i in range(9)]
     assert "MISSING (9): not measured: det-0, det-1, det-2, det-3, det-4, det-5 and 3 more (-v lists them)" in lines(many, 100)
 
