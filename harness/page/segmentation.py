@@ -28,6 +28,6 @@ def by_block(place: Place) -> tuple[Figure, str]:
             said.append(f"{one.title}, {PANELS[region]}: {values[-1]:.0f} % after the last block, {max(values):.0f} at most")
     for axis, title in zip(axes, PANELS.values(), strict=True):
         axis.set(title=title, xlabel="block", xticks=range(0, found.blocks, 3))
-    axes[0].set(ylabel="intersection over union, %", ylim=(0, None))
+    axes[0].set(ylabel="intersection over union, %")
     axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure, "; ".join(said)

@@ -13,6 +13,9 @@ from harness.artifacts.strict import Strict
 
 T = TypeVar("T")
 
+# Names that a message lists.
+MANY = 24
+
 
 def pick(options: Mapping[str, T], name: str, where: str) -> T:
     """The option of a name. Raises InvalidInput at the field `where` with the nearest names if there is none."""
@@ -22,10 +25,11 @@ def pick(options: Mapping[str, T], name: str, where: str) -> T:
 
 
 def nearest(name: str, options: Iterable[str]) -> str:
-    """A hint: the names closest to a misspelt one, or all of them."""
+    """A hint: the names closest to a misspelt one, or all of them, of many the first."""
     names = sorted(options)
     close = difflib.get_close_matches(name, names, n=3)
-    return f"{' or '.join(close)}?" if close else f"one of {', '.join(names)}"
+    more = f" and {len(names) - MANY} more" if len(names) > MANY else ""
+    return f"{' or '.join(close)}?" if close else f"one of {', '.join(names[:MANY])}{more}"
 
 
 def explain(error: ValidationError, raw: Any, where: str, root: type[Strict]) -> InvalidInput:

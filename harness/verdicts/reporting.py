@@ -101,12 +101,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = MissingArtifact.exit_code
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """The verdict table, and why claims have no number."""
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
+    """The verdict table, and why claims are not decided; nothing after a mistake on the command line."""
     claims = config.stash[SESSION]
     if claims.unwritten:
         terminalreporter.write_line(claims.unwritten, red=True)
-    if not claims.registered or config.option.collectonly:
+    if not claims.registered or config.option.collectonly or exitstatus == pytest.ExitCode.USAGE_ERROR:
         return
     width = config.get_terminal_writer().fullwidth
     table.write(terminalreporter, claims.all_records(), width, whole=config.option.verbose > 0)

@@ -12,6 +12,7 @@ from dvc.utils.serialize import parse_yaml
 
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput, MissingArtifact
+from harness.params import wording
 from harness.params.load import UniqueKeys, check_params, load_params
 from harness.params.models import Embeddings, Released
 from harness.params.recipes import MaeRecipe, RandomRecipe
@@ -217,6 +218,13 @@ def test_a_name_that_stands_for_nothing_is_answered_with_the_nearest(key: str, v
     assert error.field == field
     # The nearest comes first, and runs of one method have like names.
     assert str(error.expected).startswith(nearest)
+
+
+def test_of_many_names_a_message_lists_the_first() -> None:
+    names = [f"n{i:03}" for i in range(30)]
+    assert wording.nearest("other", names).endswith("n023 and 6 more")
+    assert wording.nearest("other", names[:24]) == f"one of {', '.join(names[:24])}"
+    assert wording.nearest("n02", names[:3]) == "n002?"
 
 
 def test_lookups_of_unknown_names_are_answered_with_the_nearest() -> None:

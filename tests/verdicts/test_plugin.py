@@ -474,6 +474,7 @@ def test_a_claim_is_selected_by_its_id(run: Any, pytester: pytest.Pytester) -> N
     refused = run(body, "--claim", "one-mor")
     assert refused.ret == 4
     assert "--claim one-mor: expected one-more" in refused.stderr.str()
+    refused.stdout.no_fnmatch_line("*verdicts*")
 
 
 def test_the_table_leads_back_to_the_main_findings(run: Any, pytester: pytest.Pytester) -> None:
