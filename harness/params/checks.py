@@ -13,7 +13,8 @@ from harness.params.profile import Profile
 from harness.params.wording import pick
 
 # Lists of models that need a network.
-_OF_NETWORKS = ("sweep_models", "finetuned", "detected", "detected_deeper", "detected_end_to_end", "segmented", "sampled")
+_DETECTED = ("detected", "detected_deeper", "detected_by_block", "detected_end_to_end")
+_OF_NETWORKS = ("sweep_models", "finetuned", *_DETECTED, "segmented", "sampled")
 
 
 def refuse_other_names(params: Params, name: str, profile: Profile) -> None:
@@ -28,6 +29,7 @@ def refuse_other_names(params: Params, name: str, profile: Profile) -> None:
         ("finetuned", profile.models),
         ("detected", profile.models),
         ("detected_deeper", profile.models),
+        ("detected_by_block", profile.detected_deeper),
         ("detected_end_to_end", profile.models),
         ("segmented", profile.models),
         ("sampled", [*profile.models, *(name + FINETUNED for name in profile.finetuned)]),
@@ -40,7 +42,7 @@ def refuse_other_names(params: Params, name: str, profile: Profile) -> None:
     for model in profile.models:
         params.weights(model, name)
     detection = profile.detection
-    detected = (*profile.detected, *profile.detected_deeper, *profile.detected_end_to_end)
+    detected = tuple(model for field in _DETECTED for model in getattr(profile, field))
     trained = detection is None or detection.end_to_end is not None
     scenes = detection is not None and detection.world is not None
     drawn = profile.sampled and profile.generation is not None and profile.sampling is not None

@@ -234,7 +234,8 @@ class Profile(Strict):
     them is compared with. sweep_models: the two of Fig. A1. anchors: by model, 20-NN accuracy in percent of its final CLS
     token as others published it for the same weights and images. finetuned: those that are fine-tuned as well, by `finetune`,
     and measured again: mae and then mae_ft. detected: those on whose frozen features a detector is trained, by `detection`;
-    detected_deeper, on those of further blocks; detected_end_to_end, with the backbone.
+    detected_deeper, on those of blocks 9 and 10 as well; detected_by_block, of these, on those of either and on the last
+    block's twice (Fig. 8); detected_end_to_end, with the backbone.
     segmented: those from whose patch tokens masks are read out, by `segmentation`. generated: the tokens from which
     images are drawn, by `generation` and `sampling`; sampled: the models that they are of, fine-tuned ones too.
     """
@@ -255,6 +256,7 @@ class Profile(Strict):
     finetune: FinetuneRecipe | None = None
     detected: tuple[Key, ...] = ()
     detected_deeper: tuple[Key, ...] = ()
+    detected_by_block: tuple[Key, ...] = ()
     detected_end_to_end: tuple[Key, ...] = ()
     detection: DetectionParams | None = None
     segmented: tuple[Key, ...] = ()
@@ -267,7 +269,8 @@ class Profile(Strict):
     @staticmethod
     def detected_field(layers: str) -> str:
         """The list of models with a detector on these layers: the last block, further ones too, or a trained backbone's."""
-        return {"final": "detected", END_TO_END: "detected_end_to_end"}.get(layers, "detected_deeper")
+        known = {"final": "detected", "final+9+10": "detected_deeper", END_TO_END: "detected_end_to_end"}
+        return known.get(layers, "detected_by_block")
 
     def detected_with(self, layers: str) -> tuple[str, ...]:
         """The models in that list."""

@@ -30,7 +30,7 @@ LEVEL = {"moco_v3": 0.2, "moco_v3_1": 0.9, "mae": 0.3, "random": 0.1}
 @pytest.fixture
 def detected(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.chdir(tmp_path)
-    update = {"detected": FROZEN, "detected_deeper": DEEPER, "detected_end_to_end": TRAINED}
+    update = {"detected": FROZEN, "detected_deeper": DEEPER, "detected_by_block": DEEPER, "detected_end_to_end": TRAINED}
     own = place.params.model_copy(update={"profiles": {"embedded": place.settings.model_copy(update=update)}})
     known = Place(own, "embedded")
     for i, layers in enumerate(LAYERS):
@@ -130,7 +130,7 @@ def test_printed_ap_stands_beside_that_of_the_models_that_are_detected_with(dete
 
 @pytest.mark.parametrize("draw", [detection.by_size, detection.by_blocks, detection.pictures])
 def test_without_detectors_each_figure_says_what_would_make_it(place: Place, draw: object) -> None:
-    update = {"detected": (), "detected_deeper": (), "detected_end_to_end": ()}
+    update = {"detected": (), "detected_deeper": (), "detected_by_block": (), "detected_end_to_end": ()}
     own = place.params.model_copy(update={"profiles": {"embedded": place.settings.model_copy(update=update)}})
     assert callable(draw)
     with pytest.raises(MissingArtifact, match=r"profiles\.embedded\.detected"):

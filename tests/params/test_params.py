@@ -550,6 +550,13 @@ def test_models_are_fine_tuned_by_a_recipe_that_the_profile_has() -> None:
     assert refusal(changed("profiles.embedded.finetune.batch", 33)).field == "profiles.embedded.finetune"
 
 
+def test_detectors_by_block_are_compared_with_those_of_both_blocks() -> None:
+    raw = changed("profiles.embedded.detected_by_block", ["mae"])
+    raw["profiles"]["embedded"]["detected_deeper"] = ["dino"]
+    error = refusal(raw)
+    assert (error.field, error.seen, error.expected) == ("profiles.embedded.detected_by_block", "mae", "one of dino")
+
+
 def test_detectors_that_train_the_backbone_need_what_it_is_trained_by() -> None:
     raw = changed("profiles.embedded.detected_end_to_end", ["mae"])
     raw["profiles"]["embedded"]["detection"]["end_to_end"] = None
@@ -616,6 +623,7 @@ def test_the_measured_profile_says_the_same_as_the_profile_of_its_name() -> None
         "finetuned",
         "detected",
         "detected_deeper",
+        "detected_by_block",
         "detected_end_to_end",
         "segmented",
         "generated",

@@ -41,7 +41,7 @@ def test_the_fingerprints_are_made_of_all_code_and_all_parameters() -> None:
 
 
 # The stage detect again, for other lists of models.
-DETECTORS = ("detect_deeper", "detect_end_to_end")
+DETECTORS = ("detect_deeper", "detect_by_block", "detect_end_to_end")
 
 
 def test_every_stage_of_the_command_line_is_in_dvc_yaml_and_the_other_way_round() -> None:
