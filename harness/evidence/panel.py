@@ -63,31 +63,40 @@ class Panel:
 
         fixtures: names of what the claim reads, among them its measure.
         """
+        each, note = self._on_each_run(stated, run, inputs, fixtures)
+        return _require_units(agreed(each, note) if len(each) > 1 or note else each[0])
+
+    def on_each_run(self, stated: Claim, run: Run, inputs: Inputs, fixtures: Collection[str]) -> list[Decision]:
+        """The claim's decision on each replicate by itself; a single one where no replicate may be asked. As `decide`."""
+        return self._on_each_run(stated, run, inputs, fixtures)[0]
+
+    def _on_each_run(self, stated: Claim, run: Run, inputs: Inputs, fixtures: Collection[str]) -> tuple[list[Decision], str]:
+        """The decisions, and what was found of the margin, if anything."""
         first = run({}, stated.margin)
         if stated.about != "methods" or first.state in NO_NUMBER:
-            return _require_units(first)
+            return [first], ""
         roles = [role for role in self.methods if role in inputs.roles]
         assignments = self._replicates(roles)
         inputs.record_runs(len(assignments))
         found, blind = self._calibrated(stated, run, fixtures, assignments, inputs.roles)
         inputs.instrument = "; ".join(found)
         if blind:
-            return _uncalibrated(first, inputs.instrument)
+            return [_uncalibrated(first, inputs.instrument)], ""
         own = [run(assignment, stated.margin) for assignment in assignments]
         if stated.asks != "difference" or stated.margin is None:
-            return _require_units(agreed(own))
+            return own, ""
         null = self._null(run, roles, stated.margin)
         if null is None and stated.margin == 0:
-            return _uncalibrated(first, "direction alone, and no replicates to say what one method differs by")
+            return [_uncalibrated(first, "direction alone, and no replicates to say what one method differs by")], ""
         if null is None or null[0] < 0:
-            return _require_units(agreed(own))
+            return own, ""
         raised = stated.margin + null[0]
         note = f"margin for SUPPORTED raised from {stated.margin:.4g} to {raised:.4g}, which {null[1]} give in all roles"
         if all(decision.state is State.REFUTED for decision in own):
-            return _require_units(agreed(own, note))
+            return own, note
         bar = f"no more than runs of one method give, {raised:.4g} for {null[1]}"
         barred = [_with_raised_margin(part, run(runs, raised), bar) for part, runs in zip(own, assignments, strict=True)]
-        return _require_units(agreed(barred, note))
+        return barred, note
 
     def _replicates(self, roles: Sequence[str]) -> list[Assignment]:
         """Run i of every method in its own role, for as many i as all of them have."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,7 +15,7 @@ from harness.verdicts.session import DECISION, INPUTS, claim_of, source_of
 
 if TYPE_CHECKING:
     from harness.evidence.decide import Decision
-    from harness.evidence.panel import Panel
+    from harness.evidence.panel import Panel, Run
 
 
 class NothingToDecide(Exception):
@@ -43,24 +43,32 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Call a claim and keep what it decides."""
     if claim_of(pyfuncitem.function) is None:
         return None
-    from harness.evidence.decide import Decision, all_of
-
     stated = pyfuncitem.function.claim
     given = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     inputs = pyfuncitem.stash.setdefault(INPUTS, Inputs(source_of(pyfuncitem)))
-
-    def run(assignment: Mapping[str, str], margin: float | None, *, values_only: bool = False) -> Decision:
-        inputs.assignment, inputs.values_only = assignment, values_only
-        answer = pyfuncitem.obj(**(given | ({"margin": margin} if "margin" in given else {})))
-        parts = [answer] if isinstance(answer, Decision) else answer
-        if not isinstance(parts, Sequence) or not all(isinstance(part, Decision) for part in parts):
-            raise InvalidInput(pyfuncitem.nodeid, field="return value", seen=repr(answer), expected="a Decision, or several")
-        return all_of(parts)
-
+    run = runner(pyfuncitem.obj, given, inputs, pyfuncitem.nodeid)
     panel: Panel | None = pyfuncitem._request.getfixturevalue("panel")
     decision = run({}, stated.margin) if panel is None else panel.decide(stated, run, inputs, given)
     pyfuncitem.stash[DECISION] = _plain(pyfuncitem.nodeid, decision)
     return True
+
+
+def runner(test: Callable[..., Any], given: Mapping[str, Any], inputs: Inputs, where: str) -> Run:
+    """A claim's function with its fixtures, as a panel calls it. where: the claim's name in errors.
+
+    Raises InvalidInput, when it is called, for an answer that is not a Decision or several.
+    """
+    from harness.evidence.decide import Decision, all_of
+
+    def run(assignment: Mapping[str, str], margin: float | None, *, values_only: bool = False) -> Decision:
+        inputs.assignment, inputs.values_only = assignment, values_only
+        answer = test(**({**given, "margin": margin} if "margin" in given else given))
+        parts = [answer] if isinstance(answer, Decision) else answer
+        if not isinstance(parts, Sequence) or not all(isinstance(part, Decision) for part in parts):
+            raise InvalidInput(where, field="return value", seen=repr(answer), expected="a Decision, or several")
+        return all_of(parts)
+
+    return run
 
 
 def _plain(where: str, decision: Decision) -> Decision:

@@ -276,6 +276,7 @@ CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
     "knn-je-full": {"block 3": lambda: votes(final_is_block_3)},
     "knn-cls": {"swapped tokens": lambda: votes(lambda right: right[::-1]), "Q": lambda: renamed({"mae": "moco_v3"})},
     "knn-gap-closer": {"swapped tokens": lambda: votes(lambda right: right[::-1])},
+    "replicates": {"R": lambda: replace(World(), findings=worlds.decided_by_runs(disagree=6))},
     "cka-stable": {"biased HSIC": lambda: replace(World(), sweep=worlds.sweep().of_biased_hsic())},
     "lp-order": {"S": lambda: renamed({"mae": "moco_v3", "moco_v3": "mae"})},
     "nlp-je-small": {"inject 2": lambda: more(2.0, "depth2")},
@@ -391,6 +392,7 @@ TRAINED_LIKE = {
 
 # Claims that no similarity decides.
 ACCURACY = (
+    "replicates",
     "knn-",
     "cka-",
     "flip-",
@@ -467,6 +469,14 @@ def test_a_planted_effect_is_supported_on_every_replicate_and_above_the_null_by_
 def test_without_the_effect_there_is_no_support(id, control):
     decision = verdict(id, CONTROLS[BASES[id]][control]())
     assert decision.state in (State.REFUTED, State.INCONCLUSIVE)
+
+
+def test_from_few_findings_nothing_is_said_of_replicates():
+    few = verdict("replicates", replace(World(), findings=worlds.decided_by_runs(disagree=0, findings=7)))
+    assert few.state is State.UNCALIBRATED
+    assert few.reason.startswith("7 main findings can be decided on each of several runs, needed 8: finding-0, ")
+    mixed = verdict("replicates", replace(World(), findings=worlds.decided_by_runs(disagree=2)))
+    assert mixed.reason.endswith("; runs disagree on finding-0, finding-1")
 
 
 @pytest.mark.parametrize("id", [id for id in PLANTED if BASES[id] in TRAINED_LIKE])

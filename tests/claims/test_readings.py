@@ -481,6 +481,7 @@ READINGS: dict[str, Callable[[Callable[[str, str], Any], bool], list[Told]]] = {
     "knn-cls": lambda _m, _d: [("exceeds", gathered(one) - gathered("mae"), 2.0) for one in ("moco_v3", "dino")],
     "knn-gap-closer": lambda _m, _d: [("exceeds", in_cls(one), 0.0) for one in ("moco_v3", "dino")],
     "cka-stable": lambda _m, _d: changes(),
+    "replicates": lambda _m, _d: [("exceeds", 11 / 12, 0.5)],
     **{
         f"tau-{subset}-{k}": lambda _m, _d, subset=subset, row=row: ranks(subset, row)
         for subset in ("all", "right", "wrong")
@@ -641,7 +642,7 @@ ASKS = {
     | {f"{what}{suffix}" for what in ("arch-je", "arch-rec-far", "obj-over-arch") for suffix in ("", "-dino")},
     "level": {"je-je-high", "attn-nil", "ft-near-moco", "ft-near-dino", "ft-mid"},
     "match": {"je-diag", "ft-attn-diag", "ft-attn-block"},
-    "trait": {"knn-decline", "knn-je-full", "cka-stable", "nlp-je-small", "nlp-je-flat", "nlp-mae-gain"}
+    "trait": {"knn-decline", "knn-je-full", "cka-stable", "replicates", "nlp-je-small", "nlp-je-flat", "nlp-mae-gain"}
     | {"inter-mae", "inter-je-null", "wide-control", "all-mae", "all-je-drop"}
     | {
         "arch-rec-near",
@@ -669,7 +670,7 @@ def test_a_claim_asks_of_the_instrument_what_its_reading_needs(id: str) -> None:
     assert BASES[id] in ASKS[stated.asks]
     first, last = BLOCKS.get(BASES[id], (0, 11))
     assert stated.blocks == tuple(range(first, last + 1))
-    assert stated.about == ("artifacts" if id == "cka-stable" else "methods")
+    assert stated.about == ("artifacts" if id in ("cka-stable", "replicates") else "methods")
 
 
 def test_the_main_findings_are_these() -> None:

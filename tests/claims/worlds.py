@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.artifacts.tables import REGIONS, TYPES
 from harness.evidence.claim import Inputs
-from harness.evidence.decide import Decision, all_of
+from harness.evidence.decide import Decision, State, all_of
 from harness.evidence.instrument import Instrument
 from harness.evidence.panel import Panel
 from harness.evidence.resampling import BLOCKS, DRAWS, HI, SEED, bootstrap_counts
@@ -332,6 +332,12 @@ def sweep() -> Sweep:
     return Sweep(batch, np.minimum(batch + 0.8 * shrinking, 1.0), count, "planted")
 
 
+def decided_by_runs(disagree: int, findings: int = 12) -> dict[str, list[State]]:
+    """Main findings that hold on three runs, but for the first ones, on whose runs they disagree."""
+    S, R = State.SUPPORTED, State.REFUTED
+    return {f"finding-{i}": [S, R if i < disagree else S, S] for i in range(findings)}
+
+
 @dataclass(frozen=True, eq=False)
 class World:
     """What the claims' fixtures give in a planted world; controls replace some of it."""
@@ -354,6 +360,7 @@ class World:
     je: Sequence[str] = tuple(JE)
     rec: Sequence[str] = tuple(REC)
     untrained: Sequence[str] = tuple(UNTRAINED)
+    findings: Mapping[str, Sequence[State]] = field(default_factory=lambda: decided_by_runs(disagree=1))
     source: str = "planted"
     runs: Mapping[str, Sequence[str]] = field(default_factory=lambda: RUNS)
 

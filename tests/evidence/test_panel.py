@@ -218,6 +218,28 @@ def test_fine_tuned_models_follow_their_runs_and_an_untrained_network_stays_what
     assert sorted(set(seen)) == sorted({*triples, *apart, *alike})
 
 
+def test_each_run_is_decided_by_itself() -> None:
+    def each(panel: Panel, rule: Callable[[Mapping[str, str], float], Decision], claim: Claim) -> list[Decision]:
+        inputs = Inputs("world")
+
+        def run(assignment: Mapping[str, str], margin: float | None, *, values_only: bool = False) -> Decision:
+            inputs.assignment, inputs.values_only = assignment, values_only
+            return rule({role: inputs.model_of(role) for role in ("moco", "dino", "mae")}, margin or 0.0)
+
+        return panel.on_each_run(claim, run, inputs, ["cka"])
+
+    rule = gap({"mae": 0.5, "mae_1": -0.3, "mae_2": 0.4})
+    assert [one.state for one in each(panel_of(), rule, stated())] == [State.SUPPORTED, State.REFUTED, State.SUPPORTED]
+    assert decide(panel_of(), rule)[0].state is State.INCONCLUSIVE
+    # Each is read against the margin that runs of one method raise.
+    raised = each(panel_of(), gap({}, null=0.2), stated())
+    assert [one.margin for one in raised] == [pytest.approx(0.2)] * 3
+    (weak,) = each(panel_of(accuracies={"mae_2": 35.5}), rule, stated())
+    assert weak.state is State.UNCALIBRATED
+    (whole,) = each(panel_of(), rule, replace(stated(), about="artifacts"))
+    assert whole.state is State.SUPPORTED
+
+
 @pytest.mark.parametrize("asks", ["level", "match", "trait"])
 def test_only_a_difference_has_a_null_by_roles(asks: str) -> None:
     def rule(assignment: Mapping[str, str], margin: float) -> Decision:
