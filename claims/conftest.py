@@ -11,7 +11,7 @@ import pytest
 
 from harness.artifacts.errors import HarnessError
 from harness.evidence.claim import Inputs
-from harness.evidence.decide import Decision, State
+from harness.evidence.decide import Decision
 from harness.evidence.measure import Measure
 from harness.evidence.panel import Panel
 from harness.params.load import load_params
@@ -32,7 +32,6 @@ from harness.readings.readings import Readings
 from harness.readings.samples import Generated
 from harness.readings.segmentation import Segmentation
 from harness.readings.sweep import Sweep
-from harness.verdicts.findings import main_findings, on_each_run
 
 # Relative, so that verdicts read the same in every checkout.
 ROOT = Path(os.path.relpath(Path(__file__).resolve().parent.parent))
@@ -98,12 +97,6 @@ def panels(params: Params) -> Callable[[str], Panel]:
 def panel(panels: Callable[[str], Panel], source: str) -> Panel | None:
     """The replicates that claims about methods are decided on, and what shows whether the measures can tell."""
     return None if source == "published" else panels(source)
-
-
-@pytest.fixture
-def findings(request: pytest.FixtureRequest, panel: Panel, inputs: Inputs) -> dict[str, list[State]]:
-    """By the id of each main finding that can be decided its verdict on each pre-training run."""
-    return on_each_run(main_findings(Path(__file__).parent), request.getfixturevalue, panel, inputs)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from harness.verdicts.session import SESSION, ClaimSession
 
-pytest_plugins = ("harness.verdicts.collecting", "harness.verdicts.deciding", "harness.verdicts.reporting")
+pytest_plugins = tuple(f"harness.verdicts.{name}" for name in ("collecting", "deciding", "replicates", "reporting"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

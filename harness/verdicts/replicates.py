@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from harness.artifacts.errors import MissingArtifact
 from harness.evidence.claim import Claim, Inputs
 from harness.verdicts.deciding import runner
@@ -16,6 +18,12 @@ from harness.verdicts.session import claim_of
 if TYPE_CHECKING:
     from harness.evidence.decide import State
     from harness.evidence.panel import Panel
+
+
+@pytest.fixture
+def findings(request: pytest.FixtureRequest, panel: Panel | None, inputs: Inputs) -> dict[str, list[State]]:
+    """By the id of each main finding of the claim's folder that can be decided its verdict on each pre-training run."""
+    return {} if panel is None else on_each_run(main_findings(request.path.parent), request.getfixturevalue, panel, inputs)
 
 
 def main_findings(folder: Path) -> list[tuple[Claim, Callable[..., Any]]]:

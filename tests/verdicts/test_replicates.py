@@ -13,7 +13,7 @@ from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.evidence.claim import Claim, Inputs
 from harness.evidence.decide import Decision, State
 from harness.evidence.panel import Panel
-from harness.verdicts.findings import main_findings, on_each_run
+from harness.verdicts.replicates import main_findings, on_each_run
 
 S, R = State.SUPPORTED, State.REFUTED
 MODULE = """
