@@ -82,7 +82,7 @@ def exceeds(estimate: Estimate, margin: float, level: float = 0.95) -> Decision:
         margin,
         estimate.n,
         estimate.unit,
-        f"{_numbers(estimate, low, high, level)}; claimed above {margin:.4g}",
+        f"{numbers_in_words(estimate, low, high, level)}; claimed above {margin:.4g}",
         p_support=estimate.p_above(margin),
         p_refute=(-estimate).p_above(-margin, or_equal=True),
         excess=estimate.value - margin,
@@ -104,7 +104,7 @@ def below(estimate: Estimate, margin: float, level: float = 0.95) -> Decision:
         margin,
         estimate.n,
         estimate.unit,
-        f"{_numbers(estimate, low, high, level)}; claimed below {margin:.4g}",
+        f"{numbers_in_words(estimate, low, high, level)}; claimed below {margin:.4g}",
         p_support=(-estimate).p_above(-margin),
         p_refute=estimate.p_above(margin, or_equal=True),
         excess=margin - estimate.value,
@@ -144,7 +144,7 @@ def equivalent(estimate: Estimate, margin: float, level: float = 0.95) -> Decisi
         margin,
         estimate.n,
         estimate.unit,
-        f"{_numbers(estimate, low, high, level)}; claimed within {margin:.4g} of 0, "
+        f"{numbers_in_words(estimate, low, high, level)}; claimed within {margin:.4g} of 0, "
         f"{2 * level - 1:.0%} interval [{inner[0]:.4g}, {inner[1]:.4g}]",
         p_support=max(estimate.p_above(-margin), (-estimate).p_above(-margin)),
         p_refute=min(estimate.p_above(margin, or_equal=True), (-estimate).p_above(margin, or_equal=True)),
@@ -248,7 +248,8 @@ def _state(*, supported: bool, refuted: bool) -> State:
     return State.REFUTED if refuted else State.INCONCLUSIVE
 
 
-def _numbers(estimate: Estimate, low: float, high: float, level: float) -> str:
+def numbers_in_words(estimate: Estimate, low: float, high: float, level: float) -> str:
+    """The value, its interval from low to high at the level, and the number of units."""
     return f"{estimate.value:.4g}, {level:.0%} interval [{low:.4g}, {high:.4g}], n = {estimate.n} {estimate.unit}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.evidence.decide import Decision, State, below
+from harness.evidence.decide import Decision, State, below, numbers_in_words
 from harness.evidence.estimate import Estimate
 
 # Five units lie all on one side of their mean more often than 1 time in 40, and no bootstrap draw lies beyond them.
@@ -31,9 +31,9 @@ def greatest_below(
     parts, judged = [below(one, margin, level) for one in quantities], below(witness, margin, level)
     largest = max(quantities, key=lambda one: one.value)
     open_parts = [part for part in parts if part.state is not State.SUPPORTED]
-    low, high = witness.interval(level)[0], max(one.interval(level)[1] for one in quantities)
-    numbers = f"{largest.value:.4g}, {level:.0%} interval [{low:.4g}, {high:.4g}], n = {largest.n} {largest.unit}"
-    reason = f"largest of {len(parts)}: {numbers}; claimed below {margin:.4g}"
+    limits = [part.interval for part in (judged, *parts) if part.interval]
+    low, high = limits[0][0], max(limit[1] for limit in limits[1:])
+    reason = f"largest of {len(parts)}: {numbers_in_words(largest, low, high, level)}; claimed below {margin:.4g}"
     state, doubt = State.INCONCLUSIVE if open_parts else State.SUPPORTED, ""
     enough = witness.n >= _FEWEST
     if open_parts and judged.state is State.REFUTED:

@@ -45,7 +45,8 @@ class Sweep:
 
     def each_change(self) -> list[Estimate]:
         """The change of CKA against the first size, mean over subsets, and its negative: of each layer at each further size."""
-        return [self._estimate(sign * change) for change in self._changes.T for sign in (1.0, -1.0)]
+        changes = [Estimate.of_mean(x, seed=SEED, unit="subsets", key=self.images, draws=DRAWS) for x in self._changes.T]
+        return [signed for change in changes for signed in (change, -change)]
 
     def split(self) -> tuple[Self, Self]:
         """Every fourth subset, to choose a change on, and the others, to judge it on."""
@@ -61,6 +62,3 @@ class Sweep:
         """(subset, change): each layer at each further size, less the same layer at the first size."""
         change = np.concatenate([(array - array[:, :1])[:, 1:] for array in (self.batch, self.count)], axis=1)
         return change.reshape(len(change), -1)
-
-    def _estimate(self, change: FloatArray) -> Estimate:
-        return Estimate.of_mean(change, seed=SEED, unit="subsets", key=self.images, draws=DRAWS)

@@ -13,7 +13,7 @@ from harness.evidence.claim import Claim, Inputs
 from harness.evidence.decide import Decision, State, all_of, exceeds
 from harness.evidence.estimate import Estimate
 from harness.evidence.instrument import Instrument
-from harness.evidence.panel import Panel, agreed
+from harness.evidence.panel import Panel, Run, agreed
 from harness.readings.accuracy import Accuracy
 
 RUNS = {"moco": ["moco", "moco_1", "moco_2"], "dino": ["dino", "dino_1", "dino_2"], "mae": ["mae", "mae_1", "mae_2"]}
@@ -73,18 +73,22 @@ def stated(asks: str = "difference", margin: float | None = 0.1, **more: object)
     return Claim("some-claim", "here", "A statement.", "a reading", margin, "methods", "plot", asks, **more)
 
 
-def decide(
-    panel: Panel, rule: Callable[[Mapping[str, str], float], Decision], claim: Claim | None = None
-) -> tuple[Decision, Inputs]:
-    """Decide a rule about moco, dino and mae, given who plays them and the margin."""
-    inputs = Inputs("world")
-    claim = claim or stated()
+def playing(rule: Callable[[Mapping[str, str], float], Decision], inputs: Inputs) -> Run:
+    """A rule about moco, dino and mae, given who plays them and the margin, as a panel calls it."""
 
     def run(assignment: Mapping[str, str], margin: float | None, *, values_only: bool = False) -> Decision:
         inputs.assignment, inputs.values_only = assignment, values_only
         return rule({role: inputs.model_of(role) for role in ("moco", "dino", "mae")}, margin or 0.0)
 
-    return panel.decide(claim, run, inputs, ["cka", "margin"]), inputs
+    return run
+
+
+def decide(
+    panel: Panel, rule: Callable[[Mapping[str, str], float], Decision], claim: Claim | None = None
+) -> tuple[Decision, Inputs]:
+    """Decide a rule about moco, dino and mae."""
+    inputs = Inputs("world")
+    return panel.decide(claim or stated(), playing(rule, inputs), inputs, ["cka", "margin"]), inputs
 
 
 def gap(values: Mapping[str, float], null: float = 0.0) -> Callable[[Mapping[str, str], float], Decision]:
@@ -221,12 +225,7 @@ def test_fine_tuned_models_follow_their_runs_and_an_untrained_network_stays_what
 def test_each_run_is_decided_by_itself() -> None:
     def each(panel: Panel, rule: Callable[[Mapping[str, str], float], Decision], claim: Claim) -> list[Decision]:
         inputs = Inputs("world")
-
-        def run(assignment: Mapping[str, str], margin: float | None, *, values_only: bool = False) -> Decision:
-            inputs.assignment, inputs.values_only = assignment, values_only
-            return rule({role: inputs.model_of(role) for role in ("moco", "dino", "mae")}, margin or 0.0)
-
-        return panel.on_each_run(claim, run, inputs, ["cka"])
+        return panel.on_each_run(claim, playing(rule, inputs), inputs, ["cka", "margin"])
 
     rule = gap({"mae": 0.5, "mae_1": -0.3, "mae_2": 0.4})
     assert [one.state for one in each(panel_of(), rule, stated())] == [State.SUPPORTED, State.REFUTED, State.SUPPORTED]
