@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from harness.models.tokens import LAYERS, depth_of, patch_side, patch_tokens, re
 from harness.params.images import ReaderData, ScenesData
 from harness.params.profile import END_TO_END, CocoParams, DetectionParams
 from harness.params.wording import nearest
-from harness.stages.place import Place
+from harness.stages.place import Place, resolved
 from harness.training.detector import Backbone, Features, build_detector, detect, train
 
 if TYPE_CHECKING:
@@ -56,13 +57,14 @@ class Setup(NamedTuple):
     read: str
 
 
-def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
+def run(place: Place, model: str, layers: str, *, scratch: Path = Path(".scratch"), device: str = "cpu") -> None:
     """Make detect/<layers>/<model>: AP of boxes and masks on all validation scenes, in each bootstrap draw of them, and without
     each; and the matches that they are made of.
 
     layers: which blocks of the frozen network the detector reads, or end-to-end: the last one of a network that is trained with
-    it. Raises InvalidInput for a profile without detection, other layers, a network without patch tokens, and as
-    `annotated.folder` does for a folder of images.
+    it. An interrupted training is resumed from its state in .scratch.
+    Raises InvalidInput for a profile without detection, other layers, a network without patch tokens, and as `annotated.folder`
+    does for a folder of images.
     """
     settings, data = place.settings.detection, place.settings.data
     if settings is None:
@@ -80,7 +82,9 @@ def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
     learnt, judged = (annotated_images(data, settings, split) for split in ("train", "validation"))
     torch.manual_seed(settings.seed)
     setup = prepare(network, normalise, learnt, layers, settings, device)
-    loss = train(setup.features, learnt, setup.detector, settings.seed, backbone=setup.backbone, device=device)
+    parameters = [architecture, data, settings, layers]
+    state = scratch / resolved([*parameters, weights.sha256])[:16]
+    loss = train(setup.features, learnt, setup.detector, settings.seed, backbone=setup.backbone, scratch=state, device=device)
     side = settings.side
     found = detect(frozen_features(network, normalise, judged, setup.read, side, device), judged, setup.detector, device=device)
     classes = len(learnt.objects.categories)
@@ -88,7 +92,7 @@ def run(place: Place, model: str, layers: str, *, device: str = "cpu") -> None:
     made = {task: matches(judged.objects.instances, found, classes, bands, task) for task in TASKS}
     provenance = place.provenance(
         __name__,
-        [architecture, data, settings, layers],
+        parameters,
         images=judged.digest(),
         weights=weights.sha256,
         inputs={f"checkpoints/{model}": weights.sha256},

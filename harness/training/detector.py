@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from harness.artifacts.errors import InvalidInput
 from harness.data import draws
@@ -23,6 +25,7 @@ from harness.data.annotated import AnnotatedImages
 from harness.data.coco import Instances, encode
 from harness.models.tokens import depth_of
 from harness.params.profile import DetectionParams, EndToEndParams
+from harness.training import state
 from harness.training.mask_rcnn import MaskRCNN, Target
 from harness.training.schedules import warmup_cosine
 
@@ -79,11 +82,13 @@ def train(
     seed: int,
     *,
     backbone: Backbone | None = None,
+    scratch: Path | None = None,
     device: str = "cpu",
 ) -> list[float]:
     """Train a detector in place on the objects of each image. Returns the mean loss of each epoch.
 
-    features: of chosen images. backbone: the network that computes them, where it is trained too.
+    features: of chosen images. backbone: the network that computes them, where it is trained too. scratch: folder of the
+    state that is kept after each epoch, from which an interrupted training is resumed to the same result.
 
     Images without an object take no part. Raises InvalidInput when the loss stops being finite.
     """
@@ -107,11 +112,14 @@ def train(
     per_epoch = len(kept) // params.batch
     if not per_epoch:
         raise InvalidInput("params.yaml", field="detection.batch", seen=params.batch, expected=f"at most {len(kept)} images")
-    curve = []
-    for epoch in range(params.epochs):
+    curve: list[float] = []
+    parts: dict[str, Any] = {"detector": detector, "optimiser": optimiser} | ({"backbone": backbone} if backbone else {})
+    if scratch is not None and (known := state.restore(scratch, parts)):
+        curve = known["curve"]
+    for epoch in range(len(curve), params.epochs):
         order = kept[draws.permutation(seed, f"detector{epoch}", len(kept))]
         mean = 0.0
-        for step in range(per_epoch):
+        for step in _bar(range(per_epoch), f"epoch {epoch + 1} of {params.epochs}", "step"):
             rate = warmup_cosine(epoch * per_epoch + step, params.warmup_steps, per_epoch * params.epochs, params.rate)
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["scale"]
@@ -126,6 +134,8 @@ def train(
             raise InvalidInput("detector", field="loss", seen=f"{mean} in epoch {epoch}", expected="a finite loss")
         curve.append(mean)
         print(json.dumps({"epoch": epoch + 1, "loss": mean}), file=sys.stderr, flush=True)
+        if scratch is not None:
+            state.save(scratch, parts, {"curve": curve})
     return curve
 
 
@@ -136,7 +146,7 @@ def detect(
     """The detections in each image, in pixels of the images as they are."""
     detector.to(device).eval()
     result = []
-    for start in range(0, len(images), batch):
+    for start in _bar(range(0, len(images), batch), "detections", "batch"):
         chosen = np.arange(start, min(start + batch, len(images)))
         found, _ = detector(features(chosen))
         sizes = images.objects.size[chosen].tolist()
@@ -145,6 +155,10 @@ def detect(
             for i, one, (height, width) in zip(chosen, found, sizes, strict=True)
         ]
     return result
+
+
+def _bar(steps: range, name: str, unit: str) -> tqdm[int]:
+    return tqdm(steps, desc=name, unit=unit, leave=False, disable=not sys.stderr.isatty())
 
 
 def _target(objects: Instances, device: str) -> Target:

@@ -8,13 +8,11 @@ Ho, 2022).
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,10 +21,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from harness.artifacts import files
 from harness.artifacts.errors import InvalidInput
 from harness.models.denoiser import Condition, Denoiser
 from harness.params.profile import GenerationParams
+from harness.training import state
 from harness.training.schedules import warmup_cosine
 
 # Time steps of the schedule, and of training between two states that are kept.
@@ -136,7 +134,10 @@ def train(
     curve: list[float] = []
     total = torch.zeros((), device=device)
     parts = {"generator": generator, "average": average, "optimiser": optimiser}
-    done = _restore(scratch, parts, curve, total)
+    done = 0
+    if kept := state.restore(scratch, parts):
+        done, curve = kept["steps"], kept["curve"]
+        total.copy_(kept["total"])
     last = min(params.steps, until or params.steps)
     share = [len(part) for part in torch.arange(params.batch).tensor_split(len(known))]
     for step in tqdm(range(done, last), initial=done, total=last, unit="step", disable=not sys.stderr.isatty()):
@@ -164,7 +165,7 @@ def train(
                 seen, expected = f"{curve[-1]} before step {step + 1}", "a finite loss"
                 raise InvalidInput("generator", field="loss", seen=seen, expected=expected, next_step="lower generation.rate")
         if since == KEPT_EVERY or step + 1 == last:
-            _save(scratch, parts, curve, total, step + 1)
+            state.save(scratch, parts, {"steps": step + 1, "curve": curve, "total": total})
     if last == params.steps:
         generator.load_state_dict(average.module.state_dict())
     return curve
@@ -186,24 +187,3 @@ def held_out(generator: Generator, vectors: Tensor, given: Tensor, model: int, *
         told = generator.condition(given[part], torch.full((len(part),), level, device=vectors.device), model)
         total += generator.error(clean[part], told, time[part], noise[part]).sum().item()
     return total / len(vectors)
-
-
-def _save(scratch: Path, parts: Mapping[str, Any], curve: list[float], total: Tensor, steps: int) -> None:
-    state = {name: part.state_dict() for name, part in parts.items()}
-    state |= {"curve": curve, "total": total, "steps": steps, "rng": torch.get_rng_state()}
-    whole = io.BytesIO()
-    torch.save(state, whole)
-    files.write_bytes(scratch / "state.pt", whole.getvalue())
-
-
-def _restore(scratch: Path, parts: Mapping[str, Any], curve: list[float], total: Tensor) -> int:
-    path = scratch / "state.pt"
-    if not path.exists():
-        return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    curve.extend(state["curve"])
-    total.copy_(state["total"])
-    torch.set_rng_state(state["rng"])
-    return int(state["steps"])

@@ -127,6 +127,31 @@ def test_end_to_end_the_backbone_learns_too_and_its_checkpoint_stays_as_it_is(
         detect.run(place(end_to_end=None), "random", END_TO_END)
 
 
+def test_a_resumed_detector_is_the_uninterrupted_one_and_no_other_layers_take_its_state(
+    measured: tuple[Path, store.Arrays], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder, whole = measured
+    monkeypatch.chdir(folder)
+    train = detect.train
+
+    def killed(*args: Any, **options: Any) -> list[float]:
+        train(*args, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(detect, "train", killed)
+        with pytest.raises(KeyboardInterrupt):
+            detect.run(place(), "random", "final+9", scratch=tmp_path)
+    path = place().path("detect", "final+9", "random")
+    path.unlink()
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_: pytest.fail("an epoch is trained again"))
+    detect.run(place(), "random", "final+9", scratch=tmp_path)
+    resumed = store.read_arrays(path, DETECT)
+    assert all(np.array_equal(whole[name], resumed[name]) for name in ("ap", "loss", "matched"))
+    with pytest.raises(pytest.fail.Exception):
+        detect.run(place(), "random", "final", scratch=tmp_path)
+
+
 @pytest.mark.parametrize("factor", [1, 2])
 def test_what_is_shown_of_the_first_images_is_what_was_found_with_a_score_of_at_least_a_half(factor: int) -> None:
     """Images of 8 pixels, shown as they are and at twice the size."""

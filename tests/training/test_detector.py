@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,6 +136,40 @@ def test_the_same_seed_gives_the_same_detector(engine: str) -> None:
     assert torch.equal(*weights)
 
 
+class Killed(Exception):
+    """Raised in the middle of a training."""
+
+
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "end to end"])
+def test_a_killed_training_ends_as_an_uninterrupted_one(engine: str, tmp_path: Path, frozen: bool) -> None:
+    learnt = annotated("train", 16)
+    ends, curves, calls = [], [], []
+    for name, stops in (("whole", [None]), ("killed", [3, 2, None])):
+        for stop in stops:
+            torch.manual_seed(0)
+            detector = build_detector(40 if frozen else 64, 2 if frozen else 4, 32, 10, settings(engine=engine, epochs=3))
+            known = None if frozen else backbone(drop_path_rate=0.2)
+            given = planted(learnt) if known is None else lambda i, known=known: known(torch.from_numpy(learnt.read(i, 32)))
+            asked: list[int] = []
+
+            def features(chosen: np.ndarray, given=given, asked=asked, stop=stop) -> torch.Tensor:
+                if len(asked) == stop:
+                    raise Killed
+                asked.append(len(chosen))
+                return given(chosen)
+
+            with pytest.raises(Killed) if stop else nullcontext():
+                curve = train(features, learnt, detector, 3, backbone=known, scratch=tmp_path / name)
+            calls.append(len(asked))
+        trained = [detector, known] if known else [detector]
+        ends.append(torch.cat([value.double().flatten() for part in trained for value in part.state_dict().values()]))
+        curves.append(curve)
+    # Two steps an epoch: killed in the second epoch, at its end before the third, and resumed after it.
+    assert calls == [6, 3, 2, 2]
+    assert curves[0] == curves[1]
+    assert torch.equal(*ends)
+
+
 def test_what_cannot_be_trained_is_refused(engine: str) -> None:
     learnt = annotated("train", 4)
     with pytest.raises(InvalidInput, match=r"(?s)detection\.batch.*at most 4"):
@@ -187,9 +223,9 @@ def test_a_missing_detectron2_is_told_with_the_line_that_installs_it(monkeypatch
 TUNED = EndToEndParams(rate=2e-3, layer_decay=0.5, drop_path=0.0, weight_decay=0.05)
 
 
-def backbone() -> Backbone:
+def backbone(**options: object) -> Backbone:
     architecture = load_params(ROOT / "params.yaml").of("embedded").architectures["vit"]
-    network = build(architecture.name, seed=3, positions="sincos", **architecture.options)
+    network = build(architecture.name, seed=3, positions="sincos", **architecture.options, **options)
     return Backbone(network, normaliser((0.5,) * 3, (0.25,) * 3), TUNED)
 
 
