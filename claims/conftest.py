@@ -198,7 +198,7 @@ def detection(readings: Readings, source: str) -> Detection:
     """Average precision on frozen features, in a profile or as the paper prints it."""
     if source == "published":
         return PrintedDetection(readings.published("detect", "box and mask AP of Mask R-CNN on frozen features of each model"))
-    return MeasuredDetection(readings.detection, readings.family("random"))
+    return MeasuredDetection(readings.detection, readings.family("random"), readings.detectors())
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def detection_end_to_end(readings: Readings, source: str) -> Detection:
     if source == "published":
         what = "box and mask AP of Mask R-CNN with each model fine-tuned end to end"
         return PrintedDetection(readings.published("detect", what), end_to_end=True)
-    return MeasuredDetection(readings.detection, readings.family("random"), END_TO_END)
+    return MeasuredDetection(readings.detection, readings.family("random"), readings.detectors(), END_TO_END)
 
 
 @pytest.fixture

@@ -8,7 +8,10 @@ from harness.evidence.decide import Decision, State, exceeds
 from harness.readings.detection import Detection
 
 JE = ("moco_v3", "dino")
-INFORMATIVE = "; UNCALIBRATED where neither model is above the best network that starts untrained"
+INFORMATIVE = (
+    "; UNCALIBRATED where no detector of the profile reaches a box AP50 of 50, and where neither model is above the best "
+    "network that starts untrained"
+)
 
 
 @claim(

@@ -207,14 +207,14 @@ DETECT = Schema(
     {
         # On all validation images, in each bootstrap draw of them, and without each of them.
         "ap": Column("float32", ("task", "statistic", "resample"), "average precision", 0, 1),
-        "edges": Column("float64", ("edge",), "square pixels, between small, medium and large", 0),
+        "edges": Column("float64", ("task", "edge"), "square pixels, between small, medium and large", 0),
         "loss": Column("float32", ("epoch",), "mean loss of the training"),
         # The matches of detections with objects, from which AP can be taken again: each category's by falling score.
         "image": Column("int16", ("detection",), "validation image", 0),
         "category": Column("int16", ("detection",), "category", 0),
         "matched": Column("int16", ("task", "band", "detection"), "a bit for each threshold of the overlap", 0, 1023),
         "uncounted": Column("int16", ("task", "band", "detection"), "a bit for each threshold of the overlap", 0, 1023),
-        "objects": Column("int16", ("class", "band", "validation"), "objects that count", 0),
+        "objects": Column("int16", ("task", "class", "band", "validation"), "objects that count", 0),
         # The first validation images, the detections in them that are shown, and the names of all categories.
         "picture": Column("uint8", ("picture", "y", "x", "channel"), "grey level"),
         "shown_picture": Column("int16", ("shown",), "picture", 0),

@@ -127,8 +127,8 @@ _FIGURES: tuple[tuple[Shown, Callable[..., tuple[Figure, str]]], ...] = (
         Shown(
             ("Table 2", "Table A6", "Table A7"),
             "Average precision of detectors, by the size of the objects",
-            "Mask R-CNN on the patch tokens of the last block; 95 % intervals over images. Sizes are terciles of the area, and "
-            "COCO's own on COCO.",
+            "Mask R-CNN on the patch tokens of the last block; 95 % intervals over images. Sizes are terciles of the area of "
+            "boxes or of masks, and COCO's own on COCO.",
             "On frozen features MAE is better than MoCo-v3 on the whole and on small objects, and worse on large ones.",
         ),
         detection.by_size,

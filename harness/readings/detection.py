@@ -18,6 +18,9 @@ from harness.evidence.estimate import Estimate
 from harness.evidence.resampling import DRAWS, FloatArray, pairing_key
 from harness.readings.published import Published
 
+# Of box AP50 in points: what a detector that has learnt its images reaches.
+LEARNT = 50.0
+
 
 @dataclass(frozen=True, eq=False)
 class DetectionAccuracy:
@@ -64,8 +67,14 @@ class Detection(Protocol):
         """AP with further layers beside the last minus AP with the last alone."""
         ...
 
+    def unlearnt(self) -> str:
+        """The reason why no detectors are compared: none of them has learnt to find objects. Empty otherwise."""
+        ...
+
     def uninformative(self, task: str, statistic: str, models: Sequence[str]) -> str:
-        """The reason why these models are not compared: none of them is better than an untrained network. Empty otherwise."""
+        """The reason why these models are not compared: no detector has learnt, or none of these is better than that of an
+        untrained network. Empty otherwise.
+        """
         ...
 
     def withheld(self, task: str, statistic: str, models: Sequence[str]) -> str:
@@ -77,11 +86,13 @@ class Detection(Protocol):
 class MeasuredDetection:
     """AP of a profile. of: a model's name and layers to the accuracy of its detector. untrained: networks without training.
 
-    layers: what the detectors read that are compared, the final block or the final block of a backbone that is trained too.
+    detectors: models and layers of all detectors of the profile. layers: what the detectors read that are compared, the final
+    block or the final block of a backbone that is trained too.
     """
 
     of: Callable[[str, str], DetectionAccuracy]
     untrained: Sequence[str]
+    detectors: Sequence[tuple[str, str]]
     layers: str = "final"
 
     def difference(self, task: str, statistic: str, one: str, other: str) -> Estimate:
@@ -92,8 +103,20 @@ class MeasuredDetection:
         """As Detection has it, paired over the images."""
         return self.of(model, layers).points(task, "ap") - self.of(model, "final").points(task, "ap")
 
+    def unlearnt(self) -> str:
+        """As Detection has it, by the box AP50 of each detector."""
+        reached: dict[tuple[str, str], float] = {}
+        for detector in self.detectors:
+            reached[detector] = self.of(*detector).points("box", "ap50").value
+            if reached[detector] >= LEARNT:
+                return ""
+        words = ", ".join(f"{model} ({layers}) {points:.1f}" for (model, layers), points in reached.items())
+        return f"box ap50 of the detectors: {words}; needed: {LEARNT:g} of one of them, else they are too weak to compare"
+
     def uninformative(self, task: str, statistic: str, models: Sequence[str]) -> str:
         """As Detection has it, by the interval over images, against the best untrained network."""
+        if weak := self.unlearnt():
+            return weak
         best = max(self.untrained, key=lambda model: self.of(model, self.layers).points(task, statistic).value)
         gains = {model: self.difference(task, statistic, model, best) for model in models}
         if any(gain.interval()[0] > 0 for gain in gains.values()):
@@ -131,6 +154,10 @@ class PrintedDetection:
     def gain(self, task: str, model: str, layers: str) -> Estimate:
         """Raises InvalidInput: Fig. 8 is a plot."""
         raise InvalidInput("published numbers", field="gain", seen=f"{layers} of {model}", expected="what is printed")
+
+    def unlearnt(self) -> str:
+        """Empty: the paper's detectors have learnt."""
+        return ""
 
     def uninformative(self, task: str, statistic: str, models: Sequence[str]) -> str:
         """The paper prints no untrained network, and ImageNet's features are informative."""

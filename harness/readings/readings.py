@@ -33,7 +33,7 @@ from harness.evidence.panel import Panel
 from harness.params.load import load_params
 from harness.params.models import Family
 from harness.params.params import Params
-from harness.params.profile import Profile
+from harness.params.profile import END_TO_END, Profile
 from harness.readings import cached
 from harness.readings.accuracy import Accuracy, pixel_accuracy
 from harness.readings.agreement import Agreement
@@ -164,6 +164,12 @@ class Readings:
         step = "add it and run dvc repro, or decide on the printed numbers with --source published"
         known = self._files.listed(Profile.detected_field(layers), f"detect/{layers}", model, step)
         return DetectionAccuracy.from_arrays(self._files.arrays(f"detect/{layers}/{known}.safetensors", DETECT))
+
+    def detectors(self) -> list[tuple[str, str]]:
+        """Models and layers of the profile's detectors: of trained backbones, and of the final block of frozen ones."""
+        settings = self.params.of(self.inputs.source)
+        trained = [(model, END_TO_END) for model in settings.detected_end_to_end]
+        return trained + [(model, "final") for model in settings.detected]
 
     def sweep(self) -> Sweep:
         """CKA by minibatch size and number of images."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,7 +22,7 @@ from harness.evidence.resampling import DRAWS, FloatArray, resample_weights
 from harness.maths.average_precision import IOUS, Matches, average_precision
 from harness.models import checkpoint
 from harness.models.build import build, normalisation, normaliser
-from harness.models.detections import matches
+from harness.models.detections import Kind, matches
 from harness.models.tokens import LAYERS, depth_of, patch_side, patch_tokens, resample_positions
 from harness.params.images import ReaderData, ScenesData
 from harness.params.profile import END_TO_END, CocoParams, DetectionParams
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "faster-coco-eval")
 LARGEST = 1e10
-# COCO's bands of area are fixed in pixels; scenes are divided at the terciles of their own objects' areas.
+# COCO's bands of area are fixed in pixels; scenes are divided at the terciles of their own boxes' or masks' areas.
 COCO_BANDS = np.array([(0.0, LARGEST), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, LARGEST)])
 # Images whose detections are kept to be shown, the least score of these, and the most that an image has of pixels a side.
 PICTURES, SHOWN, LARGE = 6, 0.5, 256
@@ -88,8 +89,9 @@ def run(place: Place, model: str, layers: str, *, scratch: Path = Path(".scratch
     side = settings.side
     found = detect(frozen_features(network, normalise, judged, setup.read, side, device), judged, setup.detector, device=device)
     classes = len(learnt.objects.categories)
-    bands = COCO_BANDS if settings.coco else bands_of(judged.objects)
-    made = {task: matches(judged.objects.instances, found, classes, bands, task) for task in TASKS}
+    known = {task: judged.objects if settings.coco else sized(judged.objects, task) for task in TASKS}
+    bands = {task: COCO_BANDS if settings.coco else bands_of(known[task]) for task in TASKS}
+    made = {task: matches(known[task].instances, found, classes, bands[task], task) for task in TASKS}
     provenance = place.provenance(
         __name__,
         parameters,
@@ -98,9 +100,21 @@ def run(place: Place, model: str, layers: str, *, scratch: Path = Path(".scratch
         inputs={f"checkpoints/{model}": weights.sha256},
         libraries=[*LIBRARIES, settings.engine],
     )
-    arrays = {"ap": np.stack([resampled(made[task]) for task in TASKS]).astype(np.float32), "edges": bands[1:3, 1]}
-    arrays |= {"loss": np.array(loss, np.float32)} | records(made) | pictures(judged, found, side)
+    arrays = {"ap": np.stack([resampled(made[task]) for task in TASKS]).astype(np.float32), "loss": np.array(loss, np.float32)}
+    arrays |= {"edges": np.stack([bands[task][1:3, 1] for task in TASKS])} | records(made) | pictures(judged, found, side)
     store.write_arrays(place.path("detect", layers, model), DETECT, arrays, provenance)
+
+
+def sized(objects: Annotations, task: Kind) -> Annotations:
+    """Objects whose area is that of their boxes where boxes are detected, as the area of a detected box is.
+
+    COCO has the mask's area for both tasks. Its bands are so wide that most boxes are in the band of their object. The terciles of
+    thin strokes are not: a box is four times as large as its mask, so that few false boxes would count on small objects.
+    """
+    if task == "mask":
+        return objects
+    boxed = tuple(replace(one, area=one.box[:, 2] * one.box[:, 3]) for one in objects.instances)
+    return replace(objects, instances=boxed)
 
 
 def bands_of(objects: Annotations) -> FloatArray:
@@ -137,7 +151,7 @@ def records(made: dict[str, list[Matches]]) -> dict[str, NDArray[np.generic]]:
     columns: dict[str, NDArray[np.generic]] = {
         "image": np.concatenate([one.image for one in first]).astype(np.int16),
         "category": np.concatenate([np.full(len(one.image), c) for c, one in enumerate(first)]).astype(np.int16),
-        "objects": np.stack([one.objects for one in first]).astype(np.int16),
+        "objects": np.stack([[one.objects for one in made[task]] for task in TASKS]).astype(np.int16),
     }
     for name in ("matched", "uncounted"):
         of_task = [np.concatenate([(getattr(one, name) * bit).sum(1) for one in made[task]], 1) for task in TASKS]

@@ -58,7 +58,17 @@ def renamed(names: dict[str, str]) -> World:
 def detected(of: Callable[[str, str], DetectionAccuracy], layers: str = "final") -> MeasuredDetection:
     """Detectors of these accuracies, beside untrained networks as they are planted."""
     raw = worlds.UNTRAINED
-    return MeasuredDetection(lambda model, layers: (worlds.detection if model in raw else of)(model, layers), raw, layers)
+
+    def planted(model: str, layers: str) -> DetectionAccuracy:
+        return (worlds.detection if model in raw else of)(model, layers)
+
+    return MeasuredDetection(planted, raw, worlds.DETECTORS, layers)
+
+
+def hardly_trained(model: str, layers: str) -> DetectionAccuracy:
+    """O: detectors after a tenth of their training, of which none reaches half of AP50."""
+    found = worlds.detection(model, layers)
+    return replace(found, ap=0.4 * found.ap)
 
 
 def areas_swapped(model: str, layers: str) -> DetectionAccuracy:
@@ -85,13 +95,14 @@ def copied(share: float) -> World:
 
 
 def frozen_instead(model: str, layers: str) -> DetectionAccuracy:
-    """O: what frozen features give in the place of end-to-end training."""
-    return worlds.detection(model, "final")
+    """O: the order that frozen features have, with a backbone's higher level."""
+    found = worlds.detection(model, "final")
+    return replace(found, ap=found.ap + 0.2)
 
 
 def one_layer(model: str, layers: str) -> DetectionAccuracy:
-    """O: no more than the final block, whatever is asked for."""
-    return worlds.detection(model, "final")
+    """O: no more than the final block of a frozen network, whichever blocks are asked for."""
+    return worlds.detection(model, layers if layers == END_TO_END else "final")
 
 
 def with_agreements(world: World, agreements: Callable[[str, str], Agreement]) -> World:
@@ -348,9 +359,7 @@ CONTROLS: dict[str, dict[str, Callable[[], World]]] = {
     "detft-best": {"S": lambda: renamed(MAE_AND_MOCO), "Q": lambda: renamed({"mae": "dino"})},
     "detft-large": {
         "S": lambda: renamed(MAE_AND_MOCO),
-        "frozen rows": lambda: replace(
-            World(), detection_end_to_end=MeasuredDetection(frozen_instead, worlds.UNTRAINED, END_TO_END)
-        ),
+        "frozen rows": lambda: replace(World(), detection_end_to_end=replace(World().detection_end_to_end, of=frozen_instead)),
     },
     "detft-small": {"S": lambda: renamed(MAE_AND_MOCO), "Q": lambda: renamed({"mae": "moco_v3"})},
     "opposite": {"S": lambda: renamed(MAE_AND_MOCO), "Q": lambda: renamed({"mae": "moco_v3"})},
@@ -492,6 +501,15 @@ def test_similarity_that_is_all_in_the_pixels_is_not_support():
     assert world.cka("moco_v3", "dino").same_depth().value > 0.7
     assert "input structure" in verdict("je-je-high", world).reason
     assert verdict("je-je-high/deconfounded", world).state is State.REFUTED
+
+
+@pytest.mark.parametrize("id", ["det-moco", "det-small", "det-large", "det-inter", "opposite", "detft-best", "detft-large"])
+def test_detectors_of_which_none_has_learnt_decide_nothing(id):
+    world = World()
+    known = {name: replace(getattr(world, name), of=hardly_trained) for name in ("detection", "detection_end_to_end")}
+    decision = verdict(id, replace(world, **known))
+    assert decision.state is State.UNCALIBRATED
+    assert "needed: 50" in decision.reason
 
 
 @pytest.mark.parametrize("id", ["rcdm-je", "rcdm-mae", "rcdm-ft"])

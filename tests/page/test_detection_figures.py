@@ -51,13 +51,13 @@ def plant(place: Place, layers: str, model: str, level: float) -> None:
     none = np.zeros((2, 4, 0), np.int16)
     arrays = {
         "ap": ap.astype(np.float32),
-        "edges": np.array([20.0, 40.0]),
+        "edges": np.array([[60.0, 120.0], [20.0, 40.0]]),
         "loss": np.ones(1, np.float32),
         "image": np.zeros(0, np.int16),
         "category": np.zeros(0, np.int16),
         "matched": none,
         "uncounted": none,
-        "objects": np.ones((2, 4, IMAGES), np.int16),
+        "objects": np.ones((2, 2, 4, IMAGES), np.int16),
         "picture": np.full((3, 8, 8, 3), 90, np.uint8),
         "shown_picture": np.array([0, 2], np.int16),
         "shown_box": np.array([[1, 2, 3, 3], [1, 2, 3, 3]], np.float32),

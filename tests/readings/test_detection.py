@@ -8,6 +8,7 @@ import pytest
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.tables import STATISTICS
 from harness.evidence.resampling import DRAWS, SEED, bootstrap_counts
+from harness.params.profile import END_TO_END
 from harness.readings.detection import DetectionAccuracy, MeasuredDetection
 
 N = 40
@@ -33,22 +34,41 @@ def test_an_estimate_is_in_points_and_has_its_draws_and_its_jackknife() -> None:
 
 
 def test_differences_are_paired_over_the_images() -> None:
-    measured = MeasuredDetection(lambda model, layers: {"a": accuracy(0.3), "b": accuracy(0.25)}[model], ["b"])
+    measured = MeasuredDetection(lambda model, layers: {"a": accuracy(0.3), "b": accuracy(0.25)}[model], ["b"], [])
     gap = measured.difference("box", "ap", "a", "b")
     assert gap.value == pytest.approx(5)
     assert gap.interval()[1] - gap.interval()[0] == pytest.approx(0, abs=1e-9)
-    other = MeasuredDetection(lambda model, layers: accuracy(0.3, images=model), [])
+    other = MeasuredDetection(lambda model, layers: accuracy(0.3, images=model), [], [])
     with pytest.raises(InvalidInput, match="unpaired"):
         other.difference("box", "ap", "a", "b")
 
 
+LEVELS = {"mae": 0.3, "moco_v3": 0.2, "random": 0.2, "random_learned": 0.25}
+
+
+def measured_of(detectors: list[tuple[str, str]]) -> MeasuredDetection:
+    """Detectors of frozen features, of these levels, and of trained backbones, which reach 0.6."""
+
+    def of(model: str, layers: str) -> DetectionAccuracy:
+        return accuracy(0.6 if layers == END_TO_END else LEVELS[model], list(LEVELS).index(model))
+
+    return MeasuredDetection(of, ["random", "random_learned"], detectors)
+
+
 def test_nothing_is_said_of_detectors_that_no_training_helped() -> None:
-    levels = {"mae": 0.3, "moco_v3": 0.2, "random": 0.2, "random_learned": 0.25}
-    seeds = {"mae": 1, "moco_v3": 2, "random": 3, "random_learned": 4}
-    measured = MeasuredDetection(lambda model, layers: accuracy(levels[model], seeds[model]), ["random", "random_learned"])
+    measured = measured_of([("mae", "final"), ("mae", END_TO_END)])
     assert measured.uninformative("box", "ap", ["mae", "moco_v3"]) == ""
     reason = measured.uninformative("box", "ap", ["moco_v3"])
     assert reason.startswith("box ap over the untrained random_learned: moco_v3 -")
+
+
+def test_nothing_is_said_where_no_detector_has_learnt_its_images() -> None:
+    reason = measured_of([("mae", "final"), ("moco_v3", "final")]).uninformative("mask", "small", ["mae"])
+    assert reason.startswith("box ap50 of the detectors: mae (final) 30.")
+    assert "moco_v3 (final) 19." in reason
+    assert "needed: 50 of one of them" in reason
+    assert measured_of([]).uninformative("mask", "small", ["mae"]) != ""
+    assert measured_of([("moco_v3", "final"), ("moco_v3", END_TO_END)]).uninformative("mask", "small", ["mae"]) == ""
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 1 + DRAWS), (1, 6, 1 + DRAWS + N), (2, 5, 1 + DRAWS + N), (2, 6)])

@@ -20,6 +20,7 @@ from harness.data.coco import Annotations, Instances
 from harness.evidence.resampling import DRAWS, SEED, bootstrap_counts
 from harness.maths.average_precision import IOUS, Matches, average_precision
 from harness.models.build import build, normaliser
+from harness.models.detections import matches
 from harness.models.tokens import LAYERS, patch_tokens
 from harness.params.load import check_params
 from harness.params.profile import END_TO_END
@@ -54,8 +55,12 @@ def test_the_artifact_says_what_made_it(measured: tuple[Path, store.Arrays]) -> 
     assert checkpoint.is_file()
     assert arrays["ap"].shape == (len(TASKS), len(STATISTICS), 1 + DRAWS + IMAGES)
     assert len(arrays["loss"]) == 2
-    low, high = arrays["edges"]
-    assert 0 < low < high
+    # The boxes of strokes are larger than their masks.
+    assert (arrays["edges"][0] > 2 * arrays["edges"][1]).all()
+    assert (arrays["edges"][:, 0] < arrays["edges"][:, 1]).all()
+    # Terciles: a third of the objects are in each band, for boxes and for masks.
+    counts = arrays["objects"].sum((1, 3))
+    assert np.abs(counts[:, 1:] / counts[:, :1] - 1 / 3).max() < 0.06
 
 
 def test_ap_can_be_taken_again_from_the_matches(measured: tuple[Path, store.Arrays]) -> None:
@@ -65,7 +70,7 @@ def test_ap_can_be_taken_again_from_the_matches(measured: tuple[Path, store.Arra
     bits = 1 << np.arange(len(IOUS))
     for task in range(len(TASKS)):
         made = []
-        for category, objects in enumerate(arrays["objects"]):
+        for category, objects in enumerate(arrays["objects"][task]):
             own = arrays["category"] == category
             matched, uncounted = ((arrays[name][task][:, None, own] & bits[:, None]) > 0 for name in ("matched", "uncounted"))
             made.append(Matches(np.asarray(arrays["image"][own], np.int64), matched, uncounted, np.asarray(objects, np.int64)))
@@ -73,6 +78,36 @@ def test_ap_can_be_taken_again_from_the_matches(measured: tuple[Path, store.Arra
             values = np.nanmean(np.stack([average_precision(one, weights_of, 0)[0] for one in made]), 0)
             assert arrays["ap"][task, 0, column] == pytest.approx(values.mean(), abs=1e-6)
             assert arrays["ap"][task, 1, column] == pytest.approx(values[0], abs=1e-6)
+
+
+def test_false_boxes_count_in_the_band_of_objects_of_their_size() -> None:
+    """Each object is found after a false box of its own size, so that a half of what counts in each band is false."""
+    settings = place().settings
+    assert settings.detection is not None
+    images = detect.annotated_images(settings.data, settings.detection, "validation")
+    found = []
+    for one in images.objects.instances:
+        far = one.box + np.array([100.0, 100.0, 0.0, 0.0])
+        n = len(one)
+        found.append(
+            Instances(
+                np.concatenate([one.box, far]),
+                [*one.rle, *one.rle],
+                np.concatenate([one.category] * 2),
+                np.concatenate([one.area] * 2),
+                np.zeros(2 * n, bool),
+                np.concatenate([np.full(n, 0.5), np.full(n, 0.9)]),
+            )
+        )
+    shares = []
+    for objects in (detect.sized(images.objects, "box"), images.objects):
+        made = matches(objects.instances, found, 10, detect.bands_of(objects), "box")
+        counted = sum((~one.uncounted[:, 0]).sum(1) for one in made)
+        shares.append(sum((one.matched & ~one.uncounted)[:, 0].sum(1) for one in made) / counted)
+    assert shares[0] == pytest.approx([0.5] * 4)
+    # By the areas of masks, as COCO has it, few of them are small or medium.
+    assert (shares[1][1:3] > 0.8).all()
+    assert detect.sized(images.objects, "mask") is images.objects
 
 
 def test_more_layers_are_more_channels_of_the_same_tokens() -> None:

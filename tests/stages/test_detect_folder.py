@@ -83,7 +83,7 @@ def test_a_folder_in_the_format_of_coco_goes_through(folder: Path, layers: str, 
     own = place(folder / "coco")
     detect.run(own, "random", layers)
     found = store.read_arrays(own.path("detect", layers, "random"), DETECT)
-    assert found["edges"].tolist() == [32**2, 96**2]
+    assert found["edges"].tolist() == [[32**2, 96**2]] * 2
     assert unpack(found["categories"]) == list(SIDES)
     # Every image has an object of each band, and of each category: small cups, medium cats, large buses.
     assert (found["objects"] == np.array([[1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]])[:, :, None]).all()
