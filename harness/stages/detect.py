@@ -108,8 +108,8 @@ def run(place: Place, model: str, layers: str, *, scratch: Path = Path(".scratch
 def sized(objects: Annotations, task: Kind) -> Annotations:
     """Objects whose area is that of their boxes where boxes are detected, as the area of a detected box is.
 
-    COCO has the mask's area for both tasks. Its bands are so wide that most boxes are in the band of their object. The terciles of
-    thin strokes are not: a box is four times as large as its mask, so that few false boxes would count on small objects.
+    COCO has the mask's area for both tasks. Its bands are so wide that most boxes are in the band of their object. The terciles
+    of thin strokes are not: a box is four times as large as its mask, so that few false boxes would count on small objects.
     """
     if task == "mask":
         return objects
