@@ -30,6 +30,8 @@ READ = {
 }
 # Of each image of the strip, in inches.
 SIDE = 1.5
+# The colour of what is found, which images of grey levels do not have.
+FOUND = "#ffb000"
 
 
 def by_size(place: Place) -> tuple[Figure, str]:
@@ -86,26 +88,26 @@ def pictures(place: Place) -> tuple[Figure, str]:
     for own, (model, found) in zip(axes, known.items(), strict=True):
         for i, (axis, picture) in enumerate(zip(own, found["picture"], strict=True)):
             axis.imshow(picture, interpolation="nearest")
-            _draw(axis, found, np.flatnonzero(np.asarray(found["shown_picture"]) == i), style(place, model).colour)
+            _draw(axis, found, np.flatnonzero(np.asarray(found["shown_picture"]) == i))
             axis.set(xticks=[], yticks=[])
         own[0].set_title(style(place, model).title, loc="left", fontsize=9)
         said.append(f"{style(place, model).title}: {len(found['shown_box'])} objects are found")
     return figure, "; ".join(said)
 
 
-def _draw(axis: Axes, found: store.Arrays, shown: Sequence[int], colour: str) -> None:
+def _draw(axis: Axes, found: store.Arrays, shown: Sequence[int]) -> None:
     """The boxes, masks and categories of some detections."""
     names = unpack(found["categories"])
     for i in shown:
         left, top, width, height = found["shown_box"][i]
         # The centre of the first pixel is at 0 on the axes, its left edge at 0 in the box.
-        axis.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=1.2))
+        axis.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=FOUND, linewidth=1.2))
         axis.annotate(
-            names[found["shown_category"][i]], (left, top), color=colour, fontsize=7, va="bottom", annotation_clip=True
+            names[found["shown_category"][i]], (left + width, top), color=FOUND, fontsize=8, va="top", annotation_clip=True
         )
         mask = np.asarray(found["shown_mask"][i], bool)
         overlay = np.zeros((*mask.shape, 4))
-        overlay[mask] = to_rgba(colour, 0.5)
+        overlay[mask] = to_rgba(FOUND, 0.4)
         axis.imshow(overlay, interpolation="nearest")
 
 
