@@ -161,7 +161,7 @@ def test_counts_in_the_readme_are_those_of_the_verdicts() -> None:
     held, failed, open_ = (main.count(state) for state in ("SUPPORTED", "REFUTED", "INCONCLUSIVE"))
     rest = len(main) - held - failed - open_
     assert f"of the paper's {len(main)} main findings" in readme
-    assert f"{held} hold, {failed} do not, {open_} are inconclusive, {rest} cannot be decided" in readme
+    assert f"{held} supported, {failed} refuted, {open_} inconclusive, {rest} not decided" in readme
     known = [record.from_row(row) for row in records]
     shown = {show.numbers(one) or show.without_number(one, known) for one in known if one.rank == "main"}
     quoted = re.findall(r"^[SVIRUM][ *] .{38,40} {2,}(\S.*)$", TEXT["README.md"], re.MULTILINE)

@@ -33,10 +33,8 @@ def findings(records: Sequence[Record], source: str) -> list[Finding]:
 
 
 def headline(rows: Sequence[Finding]) -> str:
-    """How many of the main findings hold, in a sentence."""
-    held, failed, inconclusive, rest = table.tally([row.record for row in rows])
-    counted = f"{held} hold here, {failed} do not, {inconclusive} are inconclusive, {rest} cannot be decided"
-    return f"Of the paper's {len(rows)} main findings {counted}."
+    """How many of the main findings are supported."""
+    return f"The paper's {len(rows)} main findings: {table.tally([row.record for row in rows])}."
 
 
 def caveat(place: Place) -> str:

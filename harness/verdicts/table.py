@@ -130,18 +130,17 @@ def main_findings(records: Sequence[Record]) -> list[Record]:
     return sorted(main, key=lambda record: (record.state not in show.NUMBERS, order(record)))
 
 
-def tally(records: Sequence[Record]) -> tuple[int, int, int, int]:
-    """How many are SUPPORTED, REFUTED, INCONCLUSIVE, and in any other state."""
+def tally(records: Sequence[Record]) -> str:
+    """How many are SUPPORTED, REFUTED, INCONCLUSIVE, and in any other state, in words."""
     states = [record.state for record in records]
     held, failed, inconclusive = (states.count(state) for state in ("SUPPORTED", "REFUTED", "INCONCLUSIVE"))
-    return held, failed, inconclusive, len(states) - held - failed - inconclusive
+    rest = len(states) - held - failed - inconclusive
+    return f"{held} supported, {failed} refuted, {inconclusive} inconclusive, {rest} not decided"
 
 
 def _main_findings(terminal: Any, source: str, main: Sequence[Record], records: Sequence[Record], width: int) -> None:
-    """The paper's main findings, one line each, and how many of them hold."""
-    held, failed, inconclusive, rest = tally(main)
-    counted = f"{held} hold, {failed} do not hold, {inconclusive} are inconclusive, {rest} cannot be decided"
-    text = f"{source}: of the paper's {len(main)} main findings {counted}"
+    """The paper's main findings, one line each, and how many of them are supported."""
+    text = f"{source}: the paper's {len(main)} main findings: {tally(main)}"
     terminal.write_line("")
     _wrapped(terminal, text, width, bold=True)
     wide = max(len(record.title) for record in main)

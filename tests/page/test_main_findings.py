@@ -91,5 +91,5 @@ def test_the_sentence_counts_the_findings_of_the_source_alone() -> None:
     ]
     rows = findings(records, "embedded")
     assert [row.record.id for row in rows] == ["two", "one", "three"]
-    assert headline(rows) == "Of the paper's 3 main findings 1 hold here, 1 do not, 0 are inconclusive, 1 cannot be decided."
+    assert headline(rows) == "The paper's 3 main findings: 1 supported, 1 refuted, 0 inconclusive, 1 not decided."
     assert (rows[2].numbers, rows[2].words, rows[2].svg) == ("", "not measured", "")

@@ -490,8 +490,8 @@ def test_the_table_leads_back_to_the_main_findings(run: Any, pytester: pytest.Py
     """
     body = "\nfrom harness.evidence.decide import below\n" + textwrap.dedent(body)
     text = run(body, "--verdicts", "v.json").stdout.str()
-    found = " ".join(text.split("embedded: of the paper's")[1].split())
-    assert found.startswith("2 main findings 1 hold, 0 do not hold, 1 are inconclusive, 0 cannot be decided")
+    found = " ".join(text.split("embedded: the paper's")[1].split())
+    assert found.startswith("2 main findings: 1 supported, 0 refuted, 1 inconclusive, 0 not decided")
     assert "The first finding 0.900 [0.804, 0.996] > 0.5 CKA" in found
     assert "A detail" not in found
     rows = {row.id: row for row in record.read(pytester.path / "v.json")}

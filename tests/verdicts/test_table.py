@@ -127,9 +127,7 @@ def test_main_findings_and_counts_come_last() -> None:
     found = lines([*RECORDS, *main], 80)
     begin = next(i for i, line in enumerate(found) if "main findings" in line)
     text = " ".join(line.strip() for line in found[begin:])
-    assert text.startswith(
-        "embedded: of the paper's 3 main findings 0 hold, 1 do not hold, 0 are inconclusive, 2 cannot be decided"
-    )
+    assert text.startswith("embedded: the paper's 3 main findings: 0 supported, 1 refuted, 0 inconclusive, 2 not decided")
     assert (
         "R  One    -0.12 [-0.25, 0.01] > 0.05 M  Two    not measured U  Three  (0.30 [0.20, 0.40] > 0.1) embedded: 16 claims:"
         in text
