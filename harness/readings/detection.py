@@ -5,7 +5,7 @@ All numbers are in points: 100 times COCO's AP. Statistics and tasks have the na
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -86,13 +86,13 @@ class Detection(Protocol):
 class MeasuredDetection:
     """AP of a profile. of: a model's name and layers to the accuracy of its detector. untrained: networks without training.
 
-    detectors: models and layers of all detectors of the profile. layers: what the detectors read that are compared, the final
-    block or the final block of a backbone that is trained too.
+    detectors: the accuracy of each of the profile's detectors, by model and layers, which is read when asked for. layers: what
+    the detectors read that are compared, the final block or the final block of a backbone that is trained too.
     """
 
     of: Callable[[str, str], DetectionAccuracy]
     untrained: Sequence[str]
-    detectors: Sequence[tuple[str, str]]
+    detectors: Mapping[tuple[str, str], Callable[[], DetectionAccuracy]]
     layers: str = "final"
 
     def difference(self, task: str, statistic: str, one: str, other: str) -> Estimate:
@@ -106,8 +106,8 @@ class MeasuredDetection:
     def unlearnt(self) -> str:
         """As Detection has it, by the box AP50 of each detector."""
         reached: dict[tuple[str, str], float] = {}
-        for detector in self.detectors:
-            reached[detector] = self.of(*detector).points("box", "ap50").value
+        for detector, accuracy in self.detectors.items():
+            reached[detector] = accuracy().points("box", "ap50").value
             if reached[detector] >= LEARNT:
                 return ""
         words = ", ".join(f"{model} ({layers}) {points:.1f}" for (model, layers), points in reached.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -165,11 +165,15 @@ class Readings:
         known = self._files.listed(Profile.detected_field(layers), f"detect/{layers}", model, step)
         return DetectionAccuracy.from_arrays(self._files.arrays(f"detect/{layers}/{known}.safetensors", DETECT))
 
-    def detectors(self) -> list[tuple[str, str]]:
-        """Models and layers of the profile's detectors: of trained backbones, and of the final block of frozen ones."""
+    def detectors(self) -> dict[tuple[str, str], Callable[[], DetectionAccuracy]]:
+        """Accuracies of the detectors by model and layers: of trained backbones, and of the final block of frozen ones.
+
+        Reading one of them does not make a claim one about its model.
+        """
+        own = Readings(self.params, Inputs(self.inputs.source), self.root)
         settings = self.params.of(self.inputs.source)
-        trained = [(model, END_TO_END) for model in settings.detected_end_to_end]
-        return trained + [(model, "final") for model in settings.detected]
+        names = [(model, layers) for layers in (END_TO_END, "final") for model in settings.detected_with(layers)]
+        return {name: partial(own.detection, *name) for name in names}
 
     def sweep(self) -> Sweep:
         """CKA by minibatch size and number of images."""

@@ -209,13 +209,31 @@ def test_what_params_has_is_taken_and_workers_do_not_ask_again(fixtures, monkeyp
 
 
 def test_a_detector_that_the_profile_does_not_train_is_missing(params, tmp_path):
-    readings = Readings(params, Inputs("embedded"), tmp_path)
+    profile = params.of("embedded").model_copy(update={"detected": ()})
+    none = params.model_copy(update={"profiles": params.profiles | {"embedded": profile}})
+    readings = Readings(none, Inputs("embedded"), tmp_path)
     with pytest.raises(MissingArtifact, match=r"(?s)detect/final/mae.*profiles\.embedded\.detected has no mae.*dvc repro"):
         readings.detection("mae")
     profile = params.of("embedded").model_copy(update={"detected": ("mae",)})
     more = params.model_copy(update={"profiles": params.profiles | {"embedded": profile}})
     with pytest.raises(MissingArtifact, match=r"detect/final/mae\.safetensors"):
         Readings(more, Inputs("embedded"), tmp_path).detection("mae")
+
+
+def test_a_claim_is_not_about_the_models_whose_detectors_calibrate_it(params, tmp_path):
+    profile = params.of("embedded").model_copy(update={"detected": ("dino",), "detected_end_to_end": ("mae",)})
+    more = params.model_copy(update={"profiles": params.profiles | {"embedded": profile}})
+    inputs = Inputs("embedded")
+    known = Readings(more, inputs, tmp_path).detectors()
+    assert list(known) == [("mae", "end-to-end"), ("dino", "final")]
+    before = repr(inputs)
+    for accuracy in known.values():
+        with pytest.raises(MissingArtifact, match="detect/"):
+            accuracy()
+    assert repr(inputs) == before
+    with pytest.raises(MissingArtifact):
+        Readings(more, inputs, tmp_path).detection("dino")
+    assert repr(inputs) != before
 
 
 def test_slips_get_the_nearest_name(params, tmp_path):

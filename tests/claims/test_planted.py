@@ -62,7 +62,7 @@ def detected(of: Callable[[str, str], DetectionAccuracy], layers: str = "final")
     def planted(model: str, layers: str) -> DetectionAccuracy:
         return (worlds.detection if model in raw else of)(model, layers)
 
-    return MeasuredDetection(planted, raw, worlds.DETECTORS, layers)
+    return MeasuredDetection(planted, raw, worlds.detectors(planted), layers)
 
 
 def hardly_trained(model: str, layers: str) -> DetectionAccuracy:
@@ -506,7 +506,8 @@ def test_similarity_that_is_all_in_the_pixels_is_not_support():
 @pytest.mark.parametrize("id", ["det-moco", "det-small", "det-large", "det-inter", "opposite", "detft-best", "detft-large"])
 def test_detectors_of_which_none_has_learnt_decide_nothing(id):
     world = World()
-    known = {name: replace(getattr(world, name), of=hardly_trained) for name in ("detection", "detection_end_to_end")}
+    weak = {"of": hardly_trained, "detectors": worlds.detectors(hardly_trained)}
+    known = {name: replace(getattr(world, name), **weak) for name in ("detection", "detection_end_to_end")}
     decision = verdict(id, replace(world, **known))
     assert decision.state is State.UNCALIBRATED
     assert "needed: 50" in decision.reason

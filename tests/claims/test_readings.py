@@ -175,8 +175,8 @@ WORLD = replace(
     finetune_path=finetune_path,
     invariance=unmoved,
     generated=Generated(drawn, worlds.SUPERVISED),
-    detection=MeasuredDetection(boxed, worlds.UNTRAINED, worlds.DETECTORS),
-    detection_end_to_end=MeasuredDetection(boxed, worlds.UNTRAINED, worlds.DETECTORS, END_TO_END),
+    detection=MeasuredDetection(boxed, worlds.UNTRAINED, worlds.detectors(boxed)),
+    detection_end_to_end=MeasuredDetection(boxed, worlds.UNTRAINED, worlds.detectors(boxed), END_TO_END),
 )
 
 

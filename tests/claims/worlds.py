@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -248,8 +248,9 @@ def agreement(a: str, b: str) -> Agreement:
     return Agreement(tau, np.full((2, IMAGES), 0.05), label, answers[0], answers[1], "planted")
 
 
-# The only one of these that has learnt is the last.
-DETECTORS = ((UNTRAINED[0], "final"), ("mae", END_TO_END))
+def detectors(of: Callable[[str, str], DetectionAccuracy]) -> dict[tuple[str, str], Callable[[], DetectionAccuracy]]:
+    """Two detectors, read as `of` has them."""
+    return {name: partial(of, *name) for name in ((UNTRAINED[0], "final"), ("mae", END_TO_END))}
 
 
 @cache
@@ -356,9 +357,9 @@ class World:
     agreements: Agreements = agreement
     answers: Answers = field(default_factory=lambda: MeasuredAnswers(agreement))
     sweep: Sweep = field(default_factory=sweep)
-    detection: Detection = field(default_factory=lambda: MeasuredDetection(detection, UNTRAINED, DETECTORS))
+    detection: Detection = field(default_factory=lambda: MeasuredDetection(detection, UNTRAINED, detectors(detection)))
     detection_end_to_end: Detection = field(
-        default_factory=lambda: MeasuredDetection(detection, UNTRAINED, DETECTORS, END_TO_END)
+        default_factory=lambda: MeasuredDetection(detection, UNTRAINED, detectors(detection), END_TO_END)
     )
     finetune_path: Callable[[str], FinetunePath] = finetune_path
     invariance: Callable[[str], Invariance] = invariance

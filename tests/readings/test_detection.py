@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -34,11 +36,11 @@ def test_an_estimate_is_in_points_and_has_its_draws_and_its_jackknife() -> None:
 
 
 def test_differences_are_paired_over_the_images() -> None:
-    measured = MeasuredDetection(lambda model, layers: {"a": accuracy(0.3), "b": accuracy(0.25)}[model], ["b"], [])
+    measured = MeasuredDetection(lambda model, layers: {"a": accuracy(0.3), "b": accuracy(0.25)}[model], ["b"], {})
     gap = measured.difference("box", "ap", "a", "b")
     assert gap.value == pytest.approx(5)
     assert gap.interval()[1] - gap.interval()[0] == pytest.approx(0, abs=1e-9)
-    other = MeasuredDetection(lambda model, layers: accuracy(0.3, images=model), [], [])
+    other = MeasuredDetection(lambda model, layers: accuracy(0.3, images=model), [], {})
     with pytest.raises(InvalidInput, match="unpaired"):
         other.difference("box", "ap", "a", "b")
 
@@ -52,7 +54,7 @@ def measured_of(detectors: list[tuple[str, str]]) -> MeasuredDetection:
     def of(model: str, layers: str) -> DetectionAccuracy:
         return accuracy(0.6 if layers == END_TO_END else LEVELS[model], list(LEVELS).index(model))
 
-    return MeasuredDetection(of, ["random", "random_learned"], detectors)
+    return MeasuredDetection(of, ["random", "random_learned"], {name: partial(of, *name) for name in detectors})
 
 
 def test_nothing_is_said_of_detectors_that_no_training_helped() -> None:
