@@ -241,6 +241,8 @@ def _svg(figure: Figure, said: str, title: str) -> str:
     text = text.replace("#000000", "currentColor")
     # Matplotlib numbers some ids by itself, alike in every figure.
     own = re.sub(r"\W+", "-", title.lower())
+    # matplotlib names an image by its content, so that two of the same content have one id; nothing refers to it.
+    text = re.sub(r'(<image\b[^>]*?)\s+id="[^"]*"', r"\1", text)
     text = re.sub(r'\bid="', f'id="{own}-', text)
     text = re.sub(r'(href="#|url\(#)', rf"\g<1>{own}-", text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(f"{title}. {said}")}" ', 1)

@@ -121,6 +121,7 @@ def pool_of(folder: Path, count: int, world: dict[str, Any]) -> Pool:
         "sweep_models": ["n0", "n1"],
         "finetuned": [],
         "segmented": [],
+        "detected": [],
     }
     file.write_text(yaml.safe_dump({"models": models, "profiles": {"null": profile}, "profile": profile}))
     place = Place(load_params(file), "null")
