@@ -1,0 +1,53 @@
+"""Run everything downstream of changed stages, some at a time, by the commands of dvc.lock.
+
+usage: land.py JOBS [--done STAGE ...] -- STAGE ...   (run `dvc repro -q -s check@embedded` before, `dvc commit -q -f` after)
+Stages named after -- and all that follow from them run, but not those after --done. A finished stage is noted in .land.
+"""
+import subprocess, sys, time, os
+from concurrent.futures import ThreadPoolExecutor, wait, FIRST_COMPLETED
+import yaml
+jobs = int(sys.argv[1]); rest = sys.argv[2:]
+at = rest.index('--'); done_before = set(rest[1:at]) if rest[:1] == ['--done'] else set(); start = rest[at + 1:]
+stages = yaml.safe_load(open('dvc.lock'))['stages']
+paths = lambda items: [item['path'] for item in items or ()]
+made = {p: s for s, e in stages.items() for p in paths(e.get('outs'))}
+def needs(name):
+    found = set()
+    for path in paths(stages[name].get('deps')):
+        for out, maker in made.items():
+            if path == out or path.startswith(out + '/') or out.startswith(path + '/'):
+                found.add(maker)
+    return found - {name}
+parents = {s: needs(s) for s in stages}
+changed = set(start)
+grown = True
+while grown:
+    grown = False
+    for s, p in parents.items():
+        if s not in changed and p & changed and not s.startswith('check@'):
+            changed.add(s); grown = True
+finished = set(done_before)
+if os.path.exists('.land'): finished |= set(open('.land').read().split())
+todo = [s for s in stages if s in changed - finished]
+print(len(changed), 'stages', len(todo), 'to run', flush=True)
+if '--dry' in sys.argv or jobs == 0: print('\n'.join(todo)); sys.exit()
+def run(name):
+    begin = time.time()
+    code = subprocess.run(stages[name]['cmd'], shell=True, stdout=open(f'/tmp/land_logs/{name}.log', 'w'), stderr=subprocess.STDOUT).returncode
+    return name, code, time.time() - begin
+os.makedirs('/tmp/land_logs', exist_ok=True)
+running = {}
+with ThreadPoolExecutor(jobs) as pool:
+    failed = False
+    while todo or running:
+        for s in list(todo):
+            if failed or len(running) >= jobs: break
+            if not (parents[s] & changed) - finished:
+                todo.remove(s); running[pool.submit(run, s)] = s
+        if not running: break
+        for f in wait(running, return_when=FIRST_COMPLETED)[0]:
+            name, code, took = f.result(); del running[f]
+            print(f'{name} {code} {took:.0f}s, {len(todo)} left', flush=True)
+            if code: failed = True
+            else: finished.add(name); open('.land', 'a').write(name + '\n')
+print('stopped with', todo if todo else 'nothing left', flush=True)
