@@ -5,13 +5,10 @@ from __future__ import annotations
 from harness.artifacts.tables import TASKS
 from harness.evidence.claim import claim, undecided
 from harness.evidence.decide import Decision, State, exceeds
-from harness.readings.detection import Detection
+from harness.readings.detection import UNLEARNT, Detection
 
 JE = ("moco_v3", "dino")
-INFORMATIVE = (
-    "; UNCALIBRATED where no detector of the profile reaches a box AP50 of 50, and where neither model is above the best "
-    "network that starts untrained"
-)
+INFORMATIVE = f"{UNLEARNT}, and where neither model is above the best network that starts untrained"
 
 
 @claim(

@@ -20,6 +20,8 @@ from harness.readings.published import Published
 
 # Of box AP50 in points: what a detector that has learnt its images reaches.
 LEARNT = 50.0
+# What the readings of claims about detectors say of it.
+UNLEARNT = f"; UNCALIBRATED where no detector of the profile reaches a box AP50 of {LEARNT:g}"
 
 
 @dataclass(frozen=True, eq=False)
