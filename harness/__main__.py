@@ -118,13 +118,16 @@ COMMANDS = {
 _OPTIONAL = {("fetch", "model"), ("accept", "model"), *(("judge", name) for name in ("architecture", "name", "key", "prefix"))}
 _OPTIONS: dict[str, dict[str, Any]] = {
     "model": {"metavar": "NAME", "help": "a model of params.yaml"},
-    "layers": {"metavar": "LAYERS", "help": "final, or final+9, final+10, final+9+10, final+final: what a detector reads"},
+    "layers": {
+        "metavar": "LAYERS",
+        "help": "what a detector reads: final, final+9, final+10, final+9+10, final+final, or end-to-end",
+    },
     "token": {"metavar": "TOKEN", "help": "cls or gap: the token whose features images are drawn from"},
     "architecture": {"metavar": "NAME", "help": "an architecture of the profile, or a timm network"},
     "name": {"metavar": "NAME", "help": "what the model is called in params.yaml (default: as the file)"},
     "key": {"metavar": "KEY", "help": "the dictionary in the file that holds the network, such as teacher"},
     "prefix": {"metavar": "TEXT", "help": "what the network's names begin with there, such as backbone."},
-    "kind": {"metavar": "KIND", "help": "summaries, probes or summaries_ft: which artifacts of the references"},
+    "kind": {"metavar": "KIND", "help": "which artifacts of the references: summaries, probes, checkpoints or summaries_ft"},
 }
 
 

@@ -36,33 +36,32 @@ def hsic1(a: Layers, b: Layers) -> Array:
     return result
 
 
-def mutual_neighbours(a: Layers, b: Layers, k: int) -> NDArray[np.float32]:
-    """Share of the k nearest neighbours by cosine that each image has in common in two feature sets (Huh et al., 2024).
+def neighbours(features: NDArray[Any], k: int) -> NDArray[np.intp]:
+    """(n, k): the k nearest neighbours of each image by cosine, without itself, in no order. features: (n, p).
 
-    a, b: La and Lb features (n, p) of any widths p. Returns (La, Lb, n) in [0, 1]; k / (n - 1) is what chance gives.
-    Raises InvalidInput unless k < n.
+    Raises InvalidInput unless k < n, and for features of norm 0.
     """
-    n = len(a[0])
+    n = len(features)
     if not 1 <= k < n:
         raise InvalidInput("mutual k-NN", field="k", seen=k, expected=f"at least 1 and below the {n} images")
-    near_a, near_b = (np.stack([_neighbours(layer, k) for layer in f]) for f in (a, b))
-    # A bitmap per layer of b: looking up the k neighbours of a costs k per image and pair.
-    out = np.empty((len(a), len(b), n), np.float32)
-    rows = np.arange(n)[:, None]
-    for j, near in enumerate(near_b):
-        among = np.zeros((n, n), bool)
-        among[rows, near] = True
-        for i in range(len(a)):
-            out[i, j] = among[rows, near_a[i]].sum(1) / k
-    return out
-
-
-def _neighbours(features: NDArray[Any], k: int) -> NDArray[np.intp]:
     x = np.asarray(features, np.float32)
     norm = np.linalg.norm(x, axis=1, keepdims=True)
     if not norm.all():
         raise InvalidInput("mutual k-NN", field="features", seen="an image of norm 0", expected="a direction for every image")
     x = x / norm
-    near = x @ x.T
-    np.fill_diagonal(near, -np.inf)
-    return np.argpartition(-near, k - 1, axis=1)[:, :k]
+    far = -x @ x.T
+    np.fill_diagonal(far, np.inf)
+    return np.argpartition(far, k - 1, axis=1)[:, :k]
+
+
+def in_common(a: NDArray[np.intp], b: NDArray[np.intp]) -> NDArray[np.intp]:
+    """(n,): how many neighbours each image has in common in two feature sets (mutual k-NN; Huh et al., 2024).
+
+    a, b: (n, k), the neighbours of each image. Of k neighbours chance gives k^2 / (n - 1).
+    """
+    n = len(b)
+    rows = np.arange(n)[:, None]
+    among = np.zeros((n, n), bool)
+    among[rows, b] = True
+    counts: NDArray[np.intp] = among[rows, a].sum(1)
+    return counts

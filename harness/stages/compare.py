@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,54 @@ from harness.artifacts.layout import Layout, of_type, types_of
 from harness.artifacts.provenance import refuse_other_images
 from harness.artifacts.tables import CKA, FINAL, SIMILARITY, pack, unpack
 from harness.maths import cka, similarity
-from harness.params.profile import Profile
 from harness.stages import summary
 from harness.stages.place import Place
 
 # Below this share of the activations' mean square, variation over images is the rounding of a constant: float32 carries
 # about 1e-14 of it through a Gram matrix.
 DEAD = 1e-10
+# In the place of a token: what a network hands on, which for embeddings is all that there is.
+PRE_LOGITS = "pre-logits"
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """A model's bank, and what all comparisons with it need of it alone, which is computed once.
+
+    images: how many are compared. k: nearest neighbours of each. subsets: of the images, for debiased CKA.
+    """
+
+    bank: store.Arrays
+    images: int
+    k: int
+    subsets: int
+    _near: dict[str, list[NDArray[np.intp]]] = field(default_factory=dict, repr=False)
+    _own: dict[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+
+    @property
+    def layout(self) -> Layout:
+        """Where the bank has which features."""
+        return Layout.of(self.bank)
+
+    def features(self, token: str) -> list[NDArray[np.float32]]:
+        """(n, width) of a token after each block; of PRE_LOGITS, these alone."""
+        known, layout = self.bank["validation"][: self.images], self.layout
+        if token == PRE_LOGITS:
+            return [layout.final(known)]
+        return [np.asarray(known[:, layout.at(token, depth)], np.float32) for depth in range(len(layout.widths) - 1)]
+
+    def neighbours(self, token: str) -> list[NDArray[np.intp]]:
+        """(n, k) for each of the features."""
+        if token not in self._near:
+            self._near[token] = [similarity.neighbours(one, self.k) for one in self.features(token)]
+        return self._near[token]
+
+    def own(self, token: str) -> NDArray[np.float64]:
+        """(subset, feature): HSIC1 of each of the features with itself."""
+        if token not in self._own:
+            parts = [[one[i :: self.subsets] for one in self.features(token)] for i in range(self.subsets)]
+            self._own[token] = np.array([[similarity.hsic1([one], [one])[0, 0] for one in part] for part in parts])
+        return self._own[token]
 
 
 def run(place: Place, model: str) -> None:
@@ -31,28 +72,27 @@ def run(place: Place, model: str) -> None:
     A pair of references is compared once, with the later one of the two as the model.
     """
     settings, chosen, images = place.settings, place.settings.similarity, place.settings.extract.images
-    own = summary.compared(place, model)
+    own = Compared(summary.compared(place, model), images, chosen.k, chosen.subsets)
     inputs = {f"summaries/{model}": summary.sha256(place, model)}
     pairs: dict[str, dict[str, dict[str, NDArray[np.generic]]]] = {"cka": {}, "similarity": {}, "final": {}}
     for reference in tqdm(place.params.compared(model, place.profile), desc=model, disable=not sys.stderr.isatty()):
-        bank = summary.compared(place, reference)
-        refuse_other_images("compare", {model: own.provenance, reference: bank.provenance})
+        other = Compared(summary.compared(place, reference), images, chosen.k, chosen.subsets)
+        refuse_other_images("compare", {model: own.bank.provenance, reference: other.bank.provenance})
         inputs[f"summaries/{reference}"] = summary.sha256(place, reference)
-        for kind, columns in pair(own, bank, settings).items():
+        for kind, columns in pair(own, other, settings.extract.minibatch).items():
             pairs[kind][reference] = columns
     for schema in (CKA, SIMILARITY, FINAL):
         parameters: list[object] = [settings.extract.minibatch] if schema is CKA else [images, chosen]
-        provenance = place.provenance(__name__, parameters, images=own.provenance.images, inputs=inputs)
+        provenance = place.provenance(__name__, parameters, images=own.bank.provenance.images, inputs=inputs)
         store.write_pairs(place.path(schema.kind, model), schema, pairs[schema.kind], provenance)
 
 
-def pair(a: store.Arrays, b: store.Arrays, settings: Profile) -> dict[str, dict[str, NDArray[np.generic]]]:
-    """The columns of each kind of comparison of two banks; for embeddings, of pre-logits alone."""
-    chosen, images = settings.similarity, settings.extract.images
-    made = {"final": final_features(a, b, images, chosen.k, chosen.subsets)}
-    if min(len(a["widths"]), len(b["widths"])) > 1:
-        made["similarity"] = second_opinions(a, b, images, chosen.k, chosen.subsets)
-        made["cka"] = layer_pairs(a, b, settings.extract.minibatch)
+def pair(a: Compared, b: Compared, minibatch: int) -> dict[str, dict[str, NDArray[np.generic]]]:
+    """The columns of each kind of comparison of two models; of embeddings, of pre-logits alone."""
+    made = {"final": final_features(a, b)}
+    if min(len(a.layout.widths), len(b.layout.widths)) > 1:
+        made["similarity"] = second_opinions(a, b)
+        made["cka"] = layer_pairs(a.bank, b.bank, minibatch)
     return made
 
 
@@ -90,31 +130,37 @@ def layer_pairs(a: store.Arrays, b: store.Arrays, n: int) -> dict[str, NDArray[n
     }
 
 
-def second_opinions(a: store.Arrays, b: store.Arrays, images: int, k: int, subsets: int) -> dict[str, NDArray[np.generic]]:
-    """The columns of a similarity artifact, of both models' CLS and GAP features after each block over the first images."""
-    layouts = [Layout.of(bank) for bank in (a, b)]
-    tokens = [token for token in layouts[0].tokens if token in layouts[1].tokens]
+def second_opinions(a: Compared, b: Compared) -> dict[str, NDArray[np.generic]]:
+    """The columns of a similarity artifact, of both models' CLS and GAP features after each block."""
+    tokens = [token for token in a.layout.tokens if token in b.layout.tokens]
     columns: dict[str, list[NDArray[np.generic]]] = {name: [] for name in ("common", "each", "self_a", "self_b")}
     for token in tokens:
-        x, y = (_blocks(bank, layout, token, images) for bank, layout in zip((a, b), layouts, strict=True))
-        same = zip(*_same_depth(len(x), len(y)), strict=True)
-        columns["common"].append(np.stack([_common(x[i], y[j], k) for i, j in same]))
-        parts = [tuple([layer[i::subsets] for layer in side] for side in (x, y)) for i in range(subsets)]
-        cross = np.stack([similarity.hsic1(p, q) for p, q in parts])
-        own_a, own_b = (np.stack([_own(part[side]) for part in parts]) for side in (0, 1))
-        columns["each"].append(_each(cross, own_a, own_b))
+        near_a, near_b = a.neighbours(token), b.neighbours(token)
+        same = zip(*_same_depth(len(near_a), len(near_b)), strict=True)
+        common = np.stack([similarity.in_common(near_a[i], near_b[j]) for i, j in same])
+        columns["common"].append(common.astype(np.uint8))
+        own_a, own_b = a.own(token), b.own(token)
+        columns["each"].append(_each(_cross(a, b, token), own_a, own_b))
         columns["self_a"].append(own_a.astype(np.float32))
         columns["self_b"].append(own_b.astype(np.float32))
-    return {name: np.stack(parts) for name, parts in columns.items()} | {"tokens": pack(tokens), "k": np.array([k])}
+    return {name: np.stack(parts) for name, parts in columns.items()} | {"tokens": pack(tokens), "k": np.array([a.k])}
 
 
-def final_features(a: store.Arrays, b: store.Arrays, images: int, k: int, subsets: int) -> dict[str, NDArray[np.generic]]:
+def final_features(a: Compared, b: Compared) -> dict[str, NDArray[np.generic]]:
     """The columns of a final artifact, of both models' pre-logits: the final CLS token, or the pooled maps."""
-    x, y = (Layout.of(bank).final(bank["validation"][:images]) for bank in (a, b))
-    parts = [(x[i::subsets], y[i::subsets]) for i in range(subsets)]
-    triples = [(similarity.hsic1([p], [q])[0, 0], _own([p])[0], _own([q])[0]) for p, q in parts]
-    cross, self_a, self_b = np.array(triples, np.float32).T
-    return {"common": _common(x, y, k), "k": np.array([k]), "cross": cross, "self_a": self_a, "self_b": self_b}
+    common = similarity.in_common(a.neighbours(PRE_LOGITS)[0], b.neighbours(PRE_LOGITS)[0])
+    values = {"cross": _cross(a, b, PRE_LOGITS)[:, 0], "self_a": a.own(PRE_LOGITS), "self_b": b.own(PRE_LOGITS)}
+    return {name: value.ravel().astype(np.float32) for name, value in values.items()} | {
+        "common": common.astype(np.uint8),
+        "k": np.array([a.k]),
+    }
+
+
+def _cross(a: Compared, b: Compared, token: str) -> NDArray[np.float64]:
+    """(subset, block of a, block of b): HSIC1 of a token of two models."""
+    x, y = a.features(token), b.features(token)
+    parts = range(a.subsets)
+    return np.stack([similarity.hsic1(*([f[i :: a.subsets] for f in side] for side in (x, y))) for i in parts])
 
 
 def _each(cross: NDArray[np.float64], own_a: NDArray[np.float64], own_b: NDArray[np.float64]) -> NDArray[np.float16]:
@@ -123,26 +169,11 @@ def _each(cross: NDArray[np.float64], own_a: NDArray[np.float64], own_b: NDArray
     return np.divide(cross, bottom, out=np.zeros_like(cross), where=bottom > 0).astype(np.float16)
 
 
-def _common(x: NDArray[np.float32], y: NDArray[np.float32], k: int) -> NDArray[np.uint8]:
-    """How many of an image's k nearest neighbours two feature sets have in common: (n,)."""
-    return np.round(k * similarity.mutual_neighbours([x], [y], k)[0, 0]).astype(np.uint8)
-
-
-def _blocks(bank: store.Arrays, layout: Layout, token: str, images: int) -> list[NDArray[np.float32]]:
-    """(n, width) of each block; the pre-logits are no block."""
-    features = bank["validation"][:images]
-    return [np.asarray(features[:, layout.at(token, depth)], np.float32) for depth in range(len(layout.widths) - 1)]
-
-
 def _same_depth(a: int, b: int) -> tuple[list[int], list[int]]:
     """For each block of the shallower network, the two networks' blocks at that share of their depths."""
     fewest = min(a, b)
     shares = [i / max(fewest - 1, 1) for i in range(fewest)]
     return [round(share * (a - 1)) for share in shares], [round(share * (b - 1)) for share in shares]
-
-
-def _own(x: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    return np.array([similarity.hsic1([layer], [layer])[0, 0] for layer in x])
 
 
 def _dead(own: NDArray[np.float64], norm: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -83,16 +83,17 @@ def refuse_other_numbers(place: Place, differences: list[Difference]) -> None:
 def measured(place: Place, models: tuple[str, ...]) -> Iterator[Difference]:
     """Extract models anew and hold their banks' summaries, comparisons with each other and votes against the shipped ones."""
     settings = place.settings
-    banks: dict[str, store.Arrays] = {}
+    banks: dict[str, compare.Compared] = {}
     for model in models:
         extract.write_bank(place, model, device=chosen_device())
-        banks[model] = store.read_arrays(place.path("banks", model), BANK)
+        bank = store.read_arrays(place.path("banks", model), BANK)
+        banks[model] = compare.Compared(bank, settings.extract.images, settings.similarity.k, settings.similarity.subsets)
         old = store.read_arrays(place.path("summaries", model), SUMMARY)
-        yield from apart(f"summaries/{model}", summary.summary(banks[model]), old.values)
-        votes = knn.votes(banks[model], settings.knn)
+        yield from apart(f"summaries/{model}", summary.summary(bank), old.values)
+        votes = knn.votes(bank, settings.knn)
         yield from apart(f"knn/{model}", votes, store.read_arrays(place.path("knn", model), KNN).values)
         for reference in (name for name in place.params.compared(model, place.profile) if name in banks):
-            made = compare.pair(banks[model], banks[reference], settings)
+            made = compare.pair(banks[model], banks[reference], settings.extract.minibatch)
             for schema in (schema for schema in (CKA, SIMILARITY, FINAL) if schema.kind in made):
                 old = store.read_pairs(place.path(schema.kind, model), schema).of(reference)
                 yield from apart(f"{schema.kind}/{model}", made[schema.kind], old.values, beside=f" with {reference}")

@@ -41,7 +41,7 @@ ROLES = [run for runs in RUNS.values() for run in runs]
 class Pool:
     """Random networks of twelve blocks, extracted once and compared when a pair is asked for."""
 
-    banks: list[Arrays]
+    banks: list[compare.Compared]
     place: Place
     _cka: dict[tuple[int, int], Arrays] = field(default_factory=dict)
     _second: dict[tuple[int, int], Arrays] = field(default_factory=dict)
@@ -50,22 +50,22 @@ class Pool:
     def pair(self, i: int, j: int) -> Pair:
         """Their CKA."""
         if (i, j) not in self._cka:
-            values = compare.layer_pairs(self.banks[i], self.banks[j], 32)
-            self._cka[i, j] = Arrays(values, self.banks[i].provenance, "")
+            values = compare.layer_pairs(self.banks[i].bank, self.banks[j].bank, 32)
+            self._cka[i, j] = Arrays(values, self.banks[i].bank.provenance, "")
         return Pair.from_arrays(self._cka[i, j])
 
     def second(self, i: int, j: int) -> Arrays:
         """Their second opinions."""
         if (i, j) not in self._second:
-            values = compare.second_opinions(self.banks[i], self.banks[j], 256, 10, SUBSETS)
-            self._second[i, j] = Arrays(values, self.banks[i].provenance, "")
+            values = compare.second_opinions(self.banks[i], self.banks[j])
+            self._second[i, j] = Arrays(values, self.banks[i].bank.provenance, "")
         return self._second[i, j]
 
     def votes(self, i: int) -> Accuracy:
         """Which images its neighbours get right."""
         if i not in self._votes:
-            values = knn.votes(self.banks[i], self.place.settings.knn)
-            self._votes[i] = Accuracy.from_arrays(Arrays(values, self.banks[i].provenance, ""))
+            values = knn.votes(self.banks[i].bank, self.place.settings.knn)
+            self._votes[i] = Accuracy.from_arrays(Arrays(values, self.banks[i].bank.provenance, ""))
         return self._votes[i]
 
     def world(self, seed: int) -> World:
@@ -128,7 +128,8 @@ def pool_of(folder: Path, count: int, world: dict[str, Any]) -> Pool:
     for name in models:
         weights.run(place, name)
         extract.run(place, name)
-    return Pool([store.read_arrays(place.path("banks", name), BANK) for name in models], place)
+    banks = [store.read_arrays(place.path("banks", name), BANK) for name in models]
+    return Pool([compare.Compared(bank, 256, 10, SUBSETS) for bank in banks], place)
 
 
 @pytest.fixture(scope="module")

@@ -201,14 +201,14 @@ def test_neighbours_are_shared_at_the_same_share_of_the_depth(tiny: Place) -> No
     parts = [shallow[:, :, [i]] for i in range(4)]
     deep = np.concatenate([parts[0], noise, parts[1], -noise, parts[2], parts[3]], axis=2)
 
-    def planted(features: np.ndarray) -> store.Arrays:
+    def planted(features: np.ndarray) -> compare.Compared:
         widths = np.full(features.shape[2], 16)
         values = {"validation": features.reshape(96, -1), "tokens": bank["tokens"], "widths": widths}
-        return store.Arrays(values, bank.provenance, "")
+        return compare.Compared(store.Arrays(values, bank.provenance, ""), 64, 5, 4)
 
     x, y = planted(shallow), planted(deep)
     for one, other in ((x, y), (y, x)):
-        shared = compare.second_opinions(one, other, 64, 5, 4)["common"]
+        shared = compare.second_opinions(one, other)["common"]
         assert shared.shape == (2, 3, 64)
         assert shared.min() == 5
 
