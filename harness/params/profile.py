@@ -163,6 +163,11 @@ class DetectionParams(Strict):
         """Of the network's input in pixels. Raises InvalidInput without images."""
         return self.images.size
 
+    @property
+    def frozen(self) -> Self:
+        """The parameters that decide about detectors on frozen features."""
+        return self.model_copy(update={"end_to_end": None})
+
     def trained_with(self, layers: str) -> EndToEndParams | None:
         """How the backbone is trained; None where it is frozen. Raises InvalidInput where params.yaml does not say it."""
         if layers == END_TO_END and self.end_to_end is None:

@@ -20,14 +20,15 @@ from harness.artifacts import files, shipped
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.store import Arrays, Table
 from harness.params.models import FINETUNED, start_of
+from harness.params.profile import END_TO_END
 from harness.params.wording import nearest
 from harness.stages import check, plan, verify
 from harness.stages.device import chosen_device
 from harness.stages.place import Place
 from harness.stages.verify import Difference
 
-# What a detector reads whose results are compared.
-LAYERS = "final"
+# What a detector reads whose results are compared, by stage.
+LAYERS = {"detect": "final", "detect_end_to_end": END_TO_END}
 # Trainings are held against their curve up to this epoch, the first that their k-NN is monitored at.
 EPOCHS = {"weights": 2, "finetune": 1}
 # Another device draws other views: the loss of a first epoch differs by a third of a hundredth.
@@ -81,7 +82,8 @@ def _smallest(place: Place, stage: str) -> str | None:
     if stage in ("pixels", "sweep", "generate"):
         return None
     settings = place.settings
-    lists = {"detect": settings.detected, "segment": settings.segmented, "sample": settings.sampled}
+    lists = {"detect": settings.detected, "detect_end_to_end": settings.detected_end_to_end}
+    lists |= {"segment": settings.segmented, "sample": settings.sampled}
     lists |= dict.fromkeys(("finetune", "drift", "line"), settings.finetuned)
     models = lists.get(stage, settings.models)
     if not models or (stage == "sample" and not settings.generated):
@@ -95,7 +97,7 @@ def _measured(place: Place, stage: str, model: str | None) -> tuple[dict[str, Ar
     module = importlib.import_module(check.STAGES[stage][0] if stage in check.STAGES else f"harness.stages.{stage}")
     # Two stages share the module of k-NN.
     call = module.pixels if stage == "pixels" else module.run
-    given = {"device": chosen_device(), "token": _token(place), "layers": LAYERS}
+    given = {"device": chosen_device(), "token": _token(place), "layers": LAYERS.get(stage)}
     options: dict[str, Any] = {name: value for name, value in given.items() if name in inspect.signature(call).parameters}
     options |= {"until": EPOCHS[stage]} if stage in EPOCHS else {}
     root = place.path("", ending="")
@@ -160,12 +162,19 @@ def _record(place: Place, stage: str, model: str | None, worst: Difference) -> N
     files.write_bytes(path, f"{json.dumps(kept, indent=1, sort_keys=True)}\n".encode())
 
 
+def targets(stage: str) -> list[str]:
+    """The stages of dvc.yaml whose results are recorded with those of a stage.
+
+    The same stage of fine-tuned models, or of other blocks, has its name and more, and no fingerprint of its own.
+    """
+    stages = yaml.safe_load(plan.PIPELINE.read_text())["stages"]
+    return [stage, *(name for name in stages if name.startswith(f"{stage}_") and name not in check.STAGES)]
+
+
 def _commit(place: Place, stage: str) -> None:
     """Record the present files of the stage and of the fingerprints in dvc.lock."""
     from dvc.repo import Repo
 
     with Repo(".") as repo:
-        # The same stage of fine-tuned models, or of other detectors, has its name and more.
-        stages = yaml.safe_load(Path("dvc.yaml").read_text())["stages"]
-        for target in ("check", *(name for name in stages if name == stage or name.startswith(f"{stage}_"))):
+        for target in ("check", *targets(stage)):
             repo.commit(target, force=True)

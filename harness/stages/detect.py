@@ -83,7 +83,7 @@ def run(place: Place, model: str, layers: str, *, scratch: Path = Path(".scratch
     learnt, judged = (annotated_images(data, settings, split) for split in ("train", "validation"))
     torch.manual_seed(settings.seed)
     setup = prepare(network, normalise, learnt, layers, settings, device)
-    parameters = [architecture, data, settings, layers]
+    parameters = [architecture, data, settings if trained else settings.frozen, layers]
     state = scratch / resolved([*parameters, weights.sha256])[:16]
     loss = train(setup.features, learnt, setup.detector, settings.seed, backbone=setup.backbone, scratch=state, device=device)
     side = settings.side

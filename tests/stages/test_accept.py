@@ -51,6 +51,22 @@ def test_a_stage_that_comes_out_the_same_is_recorded(made: tuple[Place, list[str
     assert all(one["largest"]["value"] == 0 for one in record.values())
 
 
+@pytest.mark.parametrize(
+    ("stage", "recorded"),
+    [
+        ("compare", ["compare", "compare_ft"]),
+        ("detect", ["detect", "detect_deeper", "detect_by_block"]),
+        ("detect_end_to_end", ["detect_end_to_end"]),
+    ],
+)
+def test_what_has_a_fingerprint_of_its_own_is_not_recorded_with_another_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, recorded: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
+    assert accept.targets(stage) == recorded
+
+
 def test_a_stage_that_comes_out_otherwise_is_refused(
     made: tuple[Place, list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -108,6 +108,8 @@ def test_a_file_that_joins_the_code_is_noticed(project: Path) -> None:
         (("sweep", "seed"), 1, {"sweep"}),
         (("generation", "steps"), 9, {"generate"}),
         (("sampling", "samples"), 9, {"sample"}),
+        (("detection", "rate"), 1.0e-3, {"detect", "detect_end_to_end"}),
+        (("detection", "end_to_end"), None, {"detect_end_to_end"}),
     ],
 )
 def test_a_parameter_makes_those_stages_stale_that_read_it(
