@@ -112,7 +112,7 @@ def _draw(axis: Axes, found: store.Arrays, shown: Sequence[int]) -> None:
 
 
 def _label(axis: Axes, groups: Sequence[str], title: str) -> None:
-    axis.set(title=title, xticks=range(len(groups)), xticklabels=groups, ylim=(0, None))
+    axis.set(title=title, xticks=range(len(groups)), xticklabels=groups)
 
 
 def accuracy(place: Place, layers: str, model: str) -> DetectionAccuracy:

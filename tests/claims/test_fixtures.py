@@ -209,12 +209,12 @@ def test_what_params_has_is_taken_and_workers_do_not_ask_again(fixtures, monkeyp
 
 
 def test_a_detector_that_the_profile_does_not_train_is_missing(params, tmp_path):
-    profile = params.of("embedded").model_copy(update={"detected": ()})
+    profile = params.of("embedded").model_copy(update={"detected": (), "detected_end_to_end": ()})
     none = params.model_copy(update={"profiles": params.profiles | {"embedded": profile}})
     readings = Readings(none, Inputs("embedded"), tmp_path)
     with pytest.raises(MissingArtifact, match=r"(?s)detect/final/mae.*profiles\.embedded\.detected has no mae.*dvc repro"):
         readings.detection("mae")
-    profile = params.of("embedded").model_copy(update={"detected": ("mae",)})
+    profile = params.of("embedded").model_copy(update={"detected": ("mae",), "detected_end_to_end": ()})
     more = params.model_copy(update={"profiles": params.profiles | {"embedded": profile}})
     with pytest.raises(MissingArtifact, match=r"detect/final/mae\.safetensors"):
         Readings(more, Inputs("embedded"), tmp_path).detection("mae")

@@ -85,6 +85,10 @@ def test_bars_are_points_of_the_first_runs_frozen_and_trained(detected: Place) -
         expected = [100 * (share * LEVEL[model] + 0.01 * i) for model in shown for i in sizes]
         assert heights(figure, axis) == pytest.approx(expected, abs=1e-3), task
     assert heights(figure, 2) == pytest.approx([60 + i for i in sizes], abs=1e-3)
+    for i, axis in enumerate(figure.axes):
+        low, high = axis.get_ylim()
+        assert low == 0
+        assert max(heights(figure, i)) < high
     assert "MoCo-v3, boxes, frozen backbone: 20.0" in said
     assert "MAE, masks, backbone trained end to end: 30.0" in said
 
