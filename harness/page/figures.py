@@ -129,8 +129,8 @@ _FIGURES: tuple[tuple[Shown, Callable[..., tuple[Figure, str]]], ...] = (
             "Average precision of detectors, by the size of the objects",
             "Mask R-CNN on the patch tokens of the last block; 95 % intervals over images. Sizes are terciles of the area of "
             "boxes or of masks, and COCO's own on COCO.",
-            "On frozen features MAE is better than MoCo-v3 on the whole and on small objects, and worse on large ones. End to end "
-            "it is better than MoCo-v3 and DINO on all.",
+            "On frozen features MAE is better than MoCo-v3 on the whole and on small objects, and worse on large ones. End to "
+            "end it is better than MoCo-v3 and DINO on all of them.",
         ),
         detection.by_size,
     ),

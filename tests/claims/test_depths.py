@@ -62,7 +62,7 @@ def measure(folder: Path) -> Params:
         "references": [model for model in models if model != "msn"],
         "sweep_models": ["moco_v3", "dino"],
     }
-    profile |= {"finetuned": list(TUNED)} | dict.fromkeys(worlds.OTHER_STAGES, [])
+    profile |= {"finetuned": list(TUNED)} | {name: [] for name in worlds.OTHER_STAGES}
     models["conv"] = conv
     # The CNNs of the objectives, of which claims ask for their blocks' outputs alone.
     models |= {

@@ -120,7 +120,7 @@ def pool_of(folder: Path, count: int, world: dict[str, Any]) -> Pool:
         "references": ["n0", "n1"],
         "sweep_models": ["n0", "n1"],
         "finetuned": [],
-    } | dict.fromkeys(worlds.OTHER_STAGES, [])
+    } | {name: [] for name in worlds.OTHER_STAGES}
     file.write_text(yaml.safe_dump({"models": models, "profiles": {"null": profile}, "profile": profile}))
     place = Place(load_params(file), "null")
     for name in models:
