@@ -109,7 +109,11 @@ def test_a_file_that_joins_the_code_is_noticed(project: Path) -> None:
         (("generation", "steps"), 9, {"generate"}),
         (("sampling", "samples"), 9, {"sample"}),
         (("detection", "rate"), 1.0e-3, {"detect", "detect_end_to_end"}),
-        (("detection", "end_to_end"), None, {"detect_end_to_end"}),
+        (
+            ("detection", "end_to_end"),
+            {"rate": 1.0e-3, "layer_decay": 0.8, "drop_path": 0.0, "weight_decay": 0.1},
+            {"detect_end_to_end"},
+        ),
     ],
 )
 def test_a_parameter_makes_those_stages_stale_that_read_it(
