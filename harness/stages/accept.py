@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -163,12 +164,11 @@ def _record(place: Place, stage: str, model: str | None, worst: Difference) -> N
 
 
 def targets(stage: str) -> list[str]:
-    """The stages of dvc.yaml whose results are recorded with those of a stage.
-
-    The same stage of fine-tuned models, or of other blocks, has its name and more, and no fingerprint of its own.
-    """
+    """The stages of dvc.yaml that depend on a stage's fingerprint: the stage, also with fine-tuned models or other blocks."""
     stages = yaml.safe_load(plan.PIPELINE.read_text())["stages"]
-    return [stage, *(name for name in stages if name.startswith(f"{stage}_") and name not in check.STAGES)]
+    # Weights have a fingerprint for each model, in a folder.
+    own = re.compile(rf"/fingerprints/{stage}[./]")
+    return [name for name, one in stages.items() if any(own.search(dep) for dep in one["deps"])]
 
 
 def _commit(place: Place, stage: str) -> None:

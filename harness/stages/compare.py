@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from harness.artifacts.layout import Layout, of_type, types_of
 from harness.artifacts.provenance import refuse_other_images
 from harness.artifacts.tables import CKA, FINAL, SIMILARITY, pack, unpack
 from harness.maths import cka, similarity
+from harness.params.profile import Profile
 from harness.stages import summary
 from harness.stages.place import Place
 
@@ -26,7 +28,7 @@ PRE_LOGITS = "pre-logits"
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """A model's bank, and what all comparisons with it need of it alone, which is computed once.
+    """A model's bank, and its nearest neighbours and HSIC, which all comparisons with it need and which are computed once.
 
     images: how many are compared. k: nearest neighbours of each. subsets: of the images, for debiased CKA.
     """
@@ -37,6 +39,12 @@ class Compared:
     subsets: int
     _near: dict[str, list[NDArray[np.intp]]] = field(default_factory=dict, repr=False)
     _own: dict[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, bank: store.Arrays, settings: Profile) -> Self:
+        """A bank as a profile's models are compared."""
+        chosen = settings.similarity
+        return cls(bank, settings.extract.images, chosen.k, chosen.subsets)
 
     @property
     def layout(self) -> Layout:
@@ -71,18 +79,18 @@ def run(place: Place, model: str) -> None:
 
     A pair of references is compared once, with the later one of the two as the model.
     """
-    settings, chosen, images = place.settings, place.settings.similarity, place.settings.extract.images
-    own = Compared(summary.compared(place, model), images, chosen.k, chosen.subsets)
+    settings = place.settings
+    own = Compared.of(summary.compared(place, model), settings)
     inputs = {f"summaries/{model}": summary.sha256(place, model)}
     pairs: dict[str, dict[str, dict[str, NDArray[np.generic]]]] = {"cka": {}, "similarity": {}, "final": {}}
     for reference in tqdm(place.params.compared(model, place.profile), desc=model, disable=not sys.stderr.isatty()):
-        other = Compared(summary.compared(place, reference), images, chosen.k, chosen.subsets)
+        other = Compared.of(summary.compared(place, reference), settings)
         refuse_other_images("compare", {model: own.bank.provenance, reference: other.bank.provenance})
         inputs[f"summaries/{reference}"] = summary.sha256(place, reference)
         for kind, columns in pair(own, other, settings.extract.minibatch).items():
             pairs[kind][reference] = columns
     for schema in (CKA, SIMILARITY, FINAL):
-        parameters: list[object] = [settings.extract.minibatch] if schema is CKA else [images, chosen]
+        parameters: list[object] = [settings.extract.minibatch] if schema is CKA else [own.images, settings.similarity]
         provenance = place.provenance(__name__, parameters, images=own.bank.provenance.images, inputs=inputs)
         store.write_pairs(place.path(schema.kind, model), schema, pairs[schema.kind], provenance)
 

@@ -87,7 +87,7 @@ def measured(place: Place, models: tuple[str, ...]) -> Iterator[Difference]:
     for model in models:
         extract.write_bank(place, model, device=chosen_device())
         bank = store.read_arrays(place.path("banks", model), BANK)
-        banks[model] = compare.Compared(bank, settings.extract.images, settings.similarity.k, settings.similarity.subsets)
+        banks[model] = compare.Compared.of(bank, settings)
         old = store.read_arrays(place.path("summaries", model), SUMMARY)
         yield from apart(f"summaries/{model}", summary.summary(bank), old.values)
         votes = knn.votes(bank, settings.knn)

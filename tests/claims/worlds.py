@@ -44,8 +44,7 @@ UNTRAINED_CNNS = ["random_resnet50", "random_convnextv2"]
 MODELS = [*(run for runs in RUNS.values() for run in runs), *UNTRAINED, SUPERVISED, *FURTHER, *UNTRAINED_CNNS]
 
 # Lists of a profile that name models, or tokens, for the stages that its claims about CKA do not need.
-DETECTED = ("detected", "detected_deeper", "detected_by_block", "detected_end_to_end")
-OTHER_STAGES = ("segmented", "generated", "sampled", *DETECTED)
+OTHER_STAGES = ("segmented", "generated", "sampled", "detected", "detected_deeper", "detected_by_block", "detected_end_to_end")
 
 MINIBATCHES, PAIRS = 32, 496  # pairs of images in a minibatch of 32
 SUBSETS, WIDER = 16, 2016  # and in a subset of 64

@@ -55,6 +55,8 @@ def test_a_stage_that_comes_out_the_same_is_recorded(made: tuple[Place, list[str
     ("stage", "recorded"),
     [
         ("compare", ["compare", "compare_ft"]),
+        ("weights", ["weights"]),
+        ("pixels", ["pixels"]),
         ("detect", ["detect", "detect_deeper", "detect_by_block"]),
         ("detect_end_to_end", ["detect_end_to_end"]),
     ],
