@@ -20,7 +20,7 @@ from harness.stages.place import Place
 WIDE = 11.5
 # Two methods of a family have shades of one colour, chosen from those of Okabe and Ito, which the colour-blind tell apart.
 SHADES: dict[str | None, tuple[str, ...]] = {
-    "je": ("#0072B2", "#56B4E9", "#00355C", "#5E4FA2"),
+    "je": ("#0072B2", "#56B4E9", "#00355C", "#5E4FA2", "#8C96C6"),
     "rec": ("#D55E00", "#E69F00", "#7A3300"),
     "supervised": ("#009E73",),
     "random": ("#707070", "#A8A8A8"),

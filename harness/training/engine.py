@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from harness.artifacts.errors import InvalidInput
 from harness.data import draws
 from harness.maths.neighbours import classify
 from harness.params.recipes import Recipe
+from harness.training import state
 from harness.training.objective import Objective, Progress
 from harness.training.schedules import warmup_cosine
 
@@ -51,9 +51,10 @@ def pretrain(
     objective.to(device)
     optimiser = torch.optim.AdamW(_groups(objective, layer_decay), lr=1.0, betas=recipe.betas)
     images, labels = images.to(device), labels.to(device)
-    rows: list[dict[str, float]] = []
     torch.manual_seed(recipe.seed)
-    start = _restore(scratch, objective, optimiser, rows)
+    parts = {"objective": objective, "optimiser": optimiser}
+    kept = state.restore(scratch, parts) or {"rows": [], "epochs": 0}
+    rows, start = kept["rows"], kept["epochs"]
     last = recipe.epochs if until is None else min(until, recipe.epochs)
     bar = tqdm(range(start, last), initial=start, total=last, unit="epoch", disable=not sys.stderr.isatty())
     for epoch in bar:
@@ -77,7 +78,7 @@ def pretrain(
             rows.append({"epoch": epoch + 1, "loss": mean.item()} | monitor(objective, images, labels))
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
         bar.set_postfix(loss=f"{mean.item():.3f}")
-        _save(scratch, objective, optimiser, rows, epoch + 1)
+        state.save(scratch, parts, {"rows": rows, "epochs": epoch + 1})
     return rows
 
 
@@ -144,33 +145,3 @@ def monitor(objective: Objective, images: Tensor, labels: Tensor, *, bank: int =
         answer = classify(x[:split], labels[:split], x[split:], classes=classes, k=20, temperature=0.07)
         result[name] = (answer == labels[split:take]).float().mean().item()
     return result
-
-
-def _save(scratch: Path, objective: Any, optimiser: torch.optim.Optimizer, rows: list[dict[str, float]], epochs: int) -> None:
-    scratch.mkdir(parents=True, exist_ok=True)
-    state = {
-        "objective": objective.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "rows": rows,
-        "epochs": epochs,
-        "rng": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available():
-        state["cuda_rng"] = torch.cuda.get_rng_state()
-    temporary = scratch / "state.pt.tmp"
-    torch.save(state, temporary)
-    os.replace(temporary, scratch / "state.pt")
-
-
-def _restore(scratch: Path, objective: Any, optimiser: torch.optim.Optimizer, rows: list[dict[str, float]]) -> int:
-    path = scratch / "state.pt"
-    if not path.exists():
-        return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    objective.load_state_dict(state["objective"])
-    optimiser.load_state_dict(state["optimiser"])
-    rows.extend(state["rows"])
-    torch.set_rng_state(state["rng"])
-    if "cuda_rng" in state:
-        torch.cuda.set_rng_state(state["cuda_rng"])
-    return int(state["epochs"])

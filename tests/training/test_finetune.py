@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from harness.maths.path_efficiency import Steps
 from harness.models.build import build
 from harness.params.recipes import FinetuneRecipe
-from harness.training import engine
+from harness.training import engine, state
 from harness.training.finetune import Finetune
 from harness.training.objective import Progress
 
@@ -91,7 +91,7 @@ def test_the_path_is_that_of_the_weights_at_the_ends_of_epochs(
     one = objective()
     seen = [{name: p.detach().clone() for name, p in one.vit.named_parameters()}]
     final = [torch.empty(0)]
-    save = engine._save
+    save = state.save
 
     @torch.no_grad()
     def noting(*args: Any) -> None:
@@ -99,7 +99,7 @@ def test_the_path_is_that_of_the_weights_at_the_ends_of_epochs(
         final.append(one.vit.eval()(one.normalise(one.watched.float() / 255)))
         save(*args)
 
-    monkeypatch.setattr(engine, "_save", noting)
+    monkeypatch.setattr(state, "save", noting)
     train(one, images, tmp_path)
     assert len(seen) == len(one.trace) == 5
     final[0] = objective().vit(one.normalise(one.watched.float() / 255))

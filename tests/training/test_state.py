@@ -35,6 +35,19 @@ def test_a_restored_training_goes_on_as_the_saved_one(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["state.pt"]
 
 
+def test_the_state_of_a_gpu_is_resumed_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, optimiser = training(0)
+    state.save(tmp_path, {"layer": layer, "optimiser": optimiser}, {"epochs": 1})
+    kept = torch.load(tmp_path / "state.pt", weights_only=True)
+    kept["generators"] = [kept["generators"][0], torch.zeros(16, dtype=torch.uint8)]
+    torch.save(kept, tmp_path / "state.pt")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    other, optimiser = training(1)
+    assert state.restore(tmp_path, {"layer": other, "optimiser": optimiser}) == {"epochs": 1}
+    assert torch.equal(layer.weight, other.weight)
+    assert torch.equal(torch.get_rng_state(), kept["generators"][0])
+
+
 def test_without_a_state_nothing_changes(tmp_path: Path) -> None:
     layer, optimiser = training(0)
     before = layer.weight.clone(), torch.get_rng_state()
