@@ -109,6 +109,7 @@ def test_accuracies_in_the_readme_are_the_measured_ones() -> None:
         "MoCo-v3": "moco_v3",
         "DINO": "dino",
         "DINO without multi-crop": "dino_nomc",
+        "MoCo-v3 without flips": "moco_v3_no_flip",
         "MSN": "msn",
         "VICReg": "vicreg",
         "MAE": "mae",
