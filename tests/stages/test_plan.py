@@ -53,7 +53,8 @@ def test_a_changed_parameter_of_a_stage_runs_it_for_all_models_and_what_reads_it
     settings = project.settings
     count = Counter(job.stage for job in plan.stale(project))
     assert count == {"knn": len(settings.models), "knn_ft": len(settings.finetuned), "report": 1}
-    assert plan.told(project) == f"dvc repro runs at most 31 stages: knn of {len(settings.models)}, knn_ft of 10, report"
+    runs = sum(count.values())
+    assert plan.told(project) == f"dvc repro runs at most {runs} stages: knn of {len(settings.models)}, knn_ft of 10, report"
 
 
 def test_a_missing_output_is_made_again_and_what_is_made_of_it(project: Place) -> None:
