@@ -59,7 +59,7 @@ def by_blocks(place: Place) -> tuple[Figure, str]:
     """Fig. 8: AP of boxes and of masks with further blocks beside the last one."""
     models = [model for model in _shown(place, "final") if model in place.settings.detected_by_block]
     if not models:
-        raise nothing_to_draw(place, "detect", "no detector reads the tokens of further blocks", "detected_by_block")
+        raise nothing_to_draw(place, "detect", "no detector reads further blocks one by one", "detected_by_block")
     figure = Figure(figsize=(WIDE, 3.4), layout="constrained")
     axes, said = figure.subplots(1, len(TASKS), sharey=True), []
     known = {model: {layers: accuracy(place, layers, model) for layers in READ} for model in models}

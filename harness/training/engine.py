@@ -40,9 +40,9 @@ def pretrain(
     recipe is labelled.
     until: stop after so many epochs of the schedule, which is that of the whole run.
     layer_decay: how much lower each layer's rate is than the next one's, from the backbone's end on.
-    scratch: folder of the resumable state. An interrupted run continues from the last finished epoch and ends with
-    the same weights as an uninterrupted one.
-    Raises InvalidInput when a batch does not fit the data or the loss stops being finite.
+    scratch: folder of the resumable state. An interrupted run continues from the last finished epoch, and on the same device
+    ends with the same weights as an uninterrupted one; another device draws other views.
+    Raises InvalidInput when a batch does not fit the data or the loss stops being finite, and as `state.restore` does.
     """
     if recipe.batch > len(images):
         raise InvalidInput("params.yaml", field="batch", seen=recipe.batch, expected=f"at most the {len(images)} images")
