@@ -25,7 +25,7 @@ READ = {
     "final": "last block",
     "final+9": "and block 9",
     "final+10": "and block 10",
-    "final+9+10": "and both",
+    "final+9+10": "and blocks 9, 10",
     "final+final": "last block twice",
 }
 # Of each image of the strip, in inches.
@@ -57,19 +57,25 @@ def by_size(place: Place) -> tuple[Figure, str]:
 
 def by_blocks(place: Place) -> tuple[Figure, str]:
     """Fig. 8: AP of boxes and of masks with further blocks beside the last one."""
-    models = [model for model in _shown(place, "final") if model in place.settings.detected_by_block]
+    further = {*place.settings.detected_deeper, *place.settings.detected_by_block}
+    models = [model for model in _shown(place, "final") if model in further]
     if not models:
-        raise nothing_to_draw(place, "detect", "no detector reads further blocks one by one", "detected_by_block")
+        raise nothing_to_draw(place, "detect", "no detector reads further blocks", "detected_deeper")
     figure = Figure(figsize=(WIDE, 3.4), layout="constrained")
     axes, said = figure.subplots(1, len(TASKS), sharey=True), []
-    known = {model: {layers: accuracy(place, layers, model) for layers in READ} for model in models}
+    read = [layers for layers in READ if any(model in place.settings.detected_with(layers) for model in models)]
+    known = {
+        model: {layers: accuracy(place, layers, model) for layers in read if model in place.settings.detected_with(layers)}
+        for model in models
+    }
     for axis, (task, name) in zip(axes, TASKS.items(), strict=True):
-        bars(axis, place, {model: [found[layers].points(task, "ap") for layers in READ] for model, found in known.items()})
-        _label(axis, list(READ.values()), name)
+        points = {m: {layers: one.points(task, "ap") for layers, one in found.items()} for m, found in known.items()}
+        bars(axis, place, {m: [found.get(layers) for layers in read] for m, found in points.items()})
+        _label(axis, [READ[layers] for layers in read], name)
         said += [
-            f"{style(place, model).title}, {name}, {words}: {found[layers].points(task, 'ap').value:.1f}"
-            for model, found in known.items()
-            for layers, words in READ.items()
+            f"{style(place, model).title}, {name}, {READ[layers]}: {one.value:.1f}"
+            for model, found in points.items()
+            for layers, one in found.items()
         ]
     axes[0].set(ylabel="AP, points")
     axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1))

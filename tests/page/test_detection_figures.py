@@ -103,6 +103,27 @@ def test_further_blocks_are_groups_in_the_order_of_the_axis(detected: Place) -> 
     assert "MoCo-v3" not in said
 
 
+def test_a_model_without_a_group_has_no_bar_in_it(detected: Place) -> None:
+    update = {"detected_deeper": ("mae", "moco_v3")}
+    own = detected.params.model_copy(update={"profiles": {"embedded": detected.settings.model_copy(update=update)}})
+    plant(detected, "final+9+10", "moco_v3", 0.25)
+    figure, said = detection.by_blocks(Place(own, "embedded"))
+    at = {bar.get_x() + bar.get_width() / 2: bar.get_height() for bar in figure.axes[0].patches if isinstance(bar, Rectangle)}
+    groups: dict[str, list[tuple[int, int]]] = {"moco_v3": [], "mae": []}
+    for centre, height in sorted(at.items()):
+        groups["moco_v3" if centre < round(centre) else "mae"].append((round(centre), round(height)))
+    assert groups["moco_v3"] == [(0, 20), (3, 25)]
+    assert [group for group, _ in groups["mae"]] == [0, 1, 2, 3, 4]
+    assert said.count("MoCo-v3, boxes") == 2
+
+
+def test_only_groups_that_a_model_has_are_drawn(detected: Place) -> None:
+    own = detected.settings.model_copy(update={"detected_by_block": ()})
+    figure, _ = detection.by_blocks(Place(detected.params.model_copy(update={"profiles": {"embedded": own}}), "embedded"))
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["last block", "and blocks 9, 10"]
+    assert len(heights(figure, 0)) == 2
+
+
 def test_the_strip_has_every_image_and_what_is_found_in_it(detected: Place) -> None:
     figure, said = detection.pictures(detected)
     assert len(figure.axes) == 3 * 3
