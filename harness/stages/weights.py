@@ -52,7 +52,10 @@ def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), until: in
         code = (f"harness.training.{weights.objective}",)
         module = importlib.import_module(code[0])
         network = build(architecture.name, seed=weights.seed, **architecture.options)
-        if not isinstance(network, CONVOLUTIONAL):
+        if isinstance(network, CONVOLUTIONAL):
+            # On a CPU a ResNet takes half the time with channels innermost in memory.
+            network = network.to(memory_format=torch.channels_last)
+        else:
             network = build(architecture.name, seed=weights.seed, positions=module.POSITIONS, **architecture.options)
         data = place.settings.data
         objective = module.OBJECTIVE(network, weights, data.size, normaliser(data.mean, data.std))

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from torch import nn
 
 from harness.__main__ import main
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.layout import Layout
 from harness.artifacts.tables import BANK, CKA, KNN, PROBE, SIMILARITY, TYPES, unpack
+from harness.models import checkpoint
+from harness.models.build import build
 from harness.params.load import load_params
 from harness.readings.accuracy import Accuracy
 from harness.readings.pair import Pair
+from harness.stages import weights
 from harness.stages.place import Place
+from harness.training.objective import Objective
 from tests.stages.conftest import TINY
 
 WIDTHS = [8, 8, 16, 16, 16, 24, 32]
@@ -85,3 +92,35 @@ def test_its_votes_and_probes_are_of_its_pooled_maps(place: Place) -> None:
     sets = unpack(store.read_arrays(place.path("probes", "conv"), PROBE)["sets"])
     assert sets[:2] == ["final", "final+0"]
     assert "gap" not in sets
+
+
+def test_its_training_has_channels_innermost_in_memory_and_its_checkpoint_the_weights_that_were_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    raw = copy.deepcopy(TINY)
+    profile = raw["profiles"]["tiny"]
+    profile["architectures"]["resnet"] = {"name": "resnet18", "options": {"channels": [8, 8, 16, 16]}}
+    profile |= {"models": ["one", "net"], "references": ["one", "net"], "sweep_models": ["one", "net"], "finetuned": []}
+    recipe = {"objective": "moco_v3", "seed": 0, "epochs": 1, "batch": 16, "base_lr": 1e-3, "weight_decay": 0.1}
+    recipe |= {"warmup_epochs": 0, "crop": [0.5, 1.0], "temperature": 0.2, "momentum": 0.9, "hidden": 16, "out": 8}
+    net = {"family": "je", "architecture": "resnet", "weights": {"tiny": recipe}}
+    raw["models"] = {"one": raw["models"]["one"], "net": net}
+    Path("params.yaml").write_text(yaml.safe_dump(raw | {"profile": profile}))
+    trained: list[nn.Module] = []
+    known = weights.pretrain
+
+    def pretrain(objective: Objective, *arguments: Any, **more: Any) -> list[dict[str, float]]:
+        trained.append(objective.backbone())
+        return known(objective, *arguments, **more)
+
+    monkeypatch.setattr(weights, "pretrain", pretrain)
+    assert main(["weights", "--model", "net"]) == 0
+    (network,) = trained
+    wide = [p for p in network.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[2] > 1]
+    assert wide
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in wide)
+    kept = build("resnet18", channels=[8, 8, 16, 16])
+    checkpoint.load(Place(load_params(Path("params.yaml")), "tiny").path("checkpoints", "net"), kept)
+    for name, value in network.state_dict().items():
+        assert torch.equal(kept.state_dict()[name], value.half().float() if value.is_floating_point() else value), name
