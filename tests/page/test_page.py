@@ -83,7 +83,7 @@ def test_every_figure_is_drawn_and_says_its_numbers(html: str, place: Place) -> 
     absent = [p for p in parsed.of("p") if p.get("class") == "missing"]
     # Heat maps are there by depth and by layer type.
     expected = (15, 0) if place.settings.finetuned else (10, 4)
-    drawn = 3 * bool(place.settings.generated) + 2 * bool(place.settings.detected) + bool(place.settings.detected_by_block)
+    drawn = 3 * bool(place.settings.generated) + 2 * bool(place.settings.detected) + bool(place.settings.detected_deeper)
     assert (len(labels), len(absent)) == (expected[0] + drawn, expected[1] + 6 - drawn)
     assert all(svg["role"] == "img" for svg in parsed.of("svg"))
     assert all(re.search(r"\d", label) for label in labels)

@@ -362,7 +362,7 @@ def test_embeddings_that_say_what_only_networks_have_are_refused(changes: dict[s
 def test_embeddings_are_not_asked_for_where_a_network_is_needed(field: str) -> None:
     raw = handed_on()
     profile = raw["profiles"]["embedded"]
-    profile[field] = [*profile[field][:1], "mine"]
+    profile[field] = [*profile[field][:-1], "mine"]
     error = refusal(raw)
     assert (error.field, error.seen) == (f"profiles.embedded.{field}", "mine")
 
@@ -583,6 +583,7 @@ def test_a_fine_tuned_model_is_called_by_the_one_that_it_started_as() -> None:
 
 def test_fine_tuned_models_are_compared_with_references_and_with_fine_tuned_ones() -> None:
     raw = changed("profiles.embedded.finetuned", ["mae", "moco_v3", "supervised"])
+    raw["profiles"]["embedded"] |= {"generated": [], "sampled": []}
     known = check_params(raw, "params.yaml")
     references = list(known.of("embedded").references)
     assert known.compared("supervised", "embedded") == references

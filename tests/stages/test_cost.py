@@ -134,8 +134,8 @@ def test_detectors_are_counted_at_a_rate_measured_here(capsys: pytest.CaptureFix
     settings = known.of("embedded").detection
     assert settings is not None
     small = settings.model_copy(update={"train": 64, "epochs": 3, "batch": 4, "channels": 8})
-    update = {"detected": ("moco_v3", "mae"), "detected_deeper": (), "detected_end_to_end": ("mae",), "detection": small}
-    profile = known.of("embedded").model_copy(update=update)
+    update = {"detected": ("moco_v3", "mae"), "detected_deeper": (), "detected_by_block": (), "detected_end_to_end": ("mae",)}
+    profile = known.of("embedded").model_copy(update={**update, "detection": small})
     found = list(cost.detection(Place(known.model_copy(update={"profiles": {"embedded": profile}}), "embedded"), "cpu"))
     assert [line.split(":")[0] for line in found] == ["detection, final", "detection, end-to-end"]
     assert "2 x 192 images" in found[0]
