@@ -583,7 +583,8 @@ def test_a_fine_tuned_model_is_called_by_the_one_that_it_started_as() -> None:
 
 def test_fine_tuned_models_are_compared_with_references_and_with_fine_tuned_ones() -> None:
     raw = changed("profiles.embedded.finetuned", ["mae", "moco_v3", "supervised"])
-    raw["profiles"]["embedded"] |= {"generated": [], "sampled": []}
+    for profile in (raw["profile"], raw["profiles"]["embedded"]):
+        profile |= {"generated": [], "sampled": []}
     known = check_params(raw, "params.yaml")
     references = list(known.of("embedded").references)
     assert known.compared("supervised", "embedded") == references

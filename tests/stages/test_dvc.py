@@ -153,7 +153,7 @@ def test_an_experiment_changes_the_recipe_of_all_runs_of_a_model_at_once(overrid
     assert [(recipe.epochs, recipe.seed) for recipe in recipes] == [(41, 0), (41, 1), (41, 2)]
 
 
-@pytest.mark.parametrize("setting", ["profiles.embedded.detected_deeper=[mae]", "profile.models=[mae,dino]", "profile.name=laptop"])
+@pytest.mark.parametrize("setting", ["profiles.embedded.segmented=[mae]", "profile.models=[mae,dino]", "profile.name=laptop"])
 def test_an_experiment_whose_change_would_be_lost_is_refused(overridden: Callable[..., Params], setting: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         overridden(setting)
