@@ -32,6 +32,16 @@ CURVE = Schema(
     },
 )
 
+LOSS = Schema(
+    "loss",
+    1,
+    {
+        # How the training of a diffusion model went.
+        "step": Column("int64", ("row",), "steps", 1),
+        "loss": Column("float64", ("row",), "mean over the steps since the row before"),
+    },
+)
+
 BANK = Schema(
     "bank",
     2,
@@ -284,4 +294,4 @@ ARRAYS = {
     )
 }
 PAIRS = {schema.kind: schema for schema in (CKA, AGREE, SIMILARITY, FINAL)}
-TABLES = {schema.kind: schema for schema in (CURVE, PATH)}
+TABLES = {schema.kind: schema for schema in (CURVE, LOSS, PATH)}

@@ -27,11 +27,13 @@ from harness.stages import check, plan, verify
 from harness.stages.device import chosen_device
 from harness.stages.place import Place
 from harness.stages.verify import Difference
+from harness.training.diffusion import KEPT_EVERY
 
 # What a detector reads whose results are compared, by stage.
 LAYERS = {"detect": "final", "detect_end_to_end": END_TO_END}
-# Trainings are held against their curve up to this epoch, the first that their k-NN is monitored at.
-EPOCHS = {"weights": 2, "finetune": 1}
+# Trainings are held against their curve up to its first row: epochs, and steps of a generator.
+UNTIL = {"weights": 2, "finetune": 1, "generate": KEPT_EVERY}
+CURVES = {"curves", "losses"}
 # Another device draws other views: the loss of a first epoch differs by a third of a hundredth.
 LOSS = 0.01
 RECORD = "accepted"
@@ -43,7 +45,7 @@ def run(place: Place, stage: str, model: str | None) -> None:
     """Measure one model of a stage again and compare. Where the numbers are the same, record all results of the stage under the
     present code: in the fingerprints, in dvc.lock, and in accepted.json, which keeps what was compared.
 
-    Of a training the loss of the first epochs is compared, of probes their mean accuracy over the grid.
+    Of a training the loss of the first epochs or steps is compared, of probes their mean accuracy over the grid.
     Raises InvalidInput for a stage that measures nothing, and for a result that differs by more than rounding.
     """
     known = ["weights", *(name for name in check.STAGES if name not in ("references", "report"))]
@@ -100,9 +102,9 @@ def _measured(place: Place, stage: str, model: str | None) -> tuple[dict[str, Ar
     call = module.pixels if stage == "pixels" else module.run
     given = {"device": chosen_device(), "token": _token(place), "layers": LAYERS.get(stage)}
     options: dict[str, Any] = {name: value for name, value in given.items() if name in inspect.signature(call).parameters}
-    options |= {"until": EPOCHS[stage]} if stage in EPOCHS else {}
+    options |= {"until": UNTIL[stage]} if stage in UNTIL else {}
     root = place.path("", ending="")
-    paths = [path for path in outputs(place, stage, model) if stage not in EPOCHS or "curves" in path.parts]
+    paths = [path for path in outputs(place, stage, model) if stage not in UNTIL or CURVES & {*path.parts}]
     names = [str(path.relative_to(root).with_suffix("")) for path in paths]
     old = {name: shipped.read(path) for name, path in zip(names, paths, strict=True)}
     with _beside(place, outputs(place, stage, model)):

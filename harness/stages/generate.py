@@ -6,25 +6,30 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from tqdm import tqdm
 
+from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
+from harness.artifacts.tables import LOSS
 from harness.data import images, latents, sprites
 from harness.models import checkpoint
 from harness.params.images import ScenesData
 from harness.stages.finals import final_features
 from harness.stages.place import Place, resolved
-from harness.training.diffusion import Generator, train
+from harness.training.diffusion import KEPT_EVERY, Generator, train
 
 LIBRARIES = ("torch", "timm", "diffusers", "numpy")
 
 
 def run(place: Place, token: str, *, scratch: Path = Path(".scratch"), until: int | None = None, device: str = "cpu") -> None:
-    """Make generator/<token>: the weights after training on the features of the profile's `sampled` models, by name.
+    """Make generator/<token>, the weights after training on the features of the profile's `sampled` models, by name, and
+    losses/<token>.
 
     token: the one after the final norm, cls or gap, whose features are the condition. until: stop after so many steps and
-    write nothing. An interrupted training is resumed from its state in .scratch.
+    write the losses alone, to compare them with those of a whole run. An interrupted training is resumed from its state in
+    .scratch.
     Raises InvalidInput for a profile without generation, and for one without scenes of one object.
     """
     settings, data, sampled = place.settings.generation, place.settings.data, sorted(place.settings.sampled)
@@ -42,7 +47,10 @@ def run(place: Place, token: str, *, scratch: Path = Path(".scratch"), until: in
     torch.manual_seed(settings.seed)
     generator = Generator(vectors.shape[1], [part.shape[1] for part in features], settings)
     state = scratch / resolved([token, data, settings, known])[:16]
-    train(generator, vectors, features, settings, state, until=until, device=device)
+    loss = train(generator, vectors, features, settings, state, until=until, device=device)
+    provenance = place.provenance(__name__, [token, data, settings], inputs=known, libraries=LIBRARIES)
+    steps = [min(KEPT_EVERY * (i + 1), settings.steps) for i in range(len(loss))]
+    rows = pd.DataFrame({"step": np.array(steps, np.int64), "loss": np.array(loss, np.float64)})
+    store.write_table(place.path("losses", token, ending=".json"), LOSS, rows, provenance)
     if until is None:
-        provenance = place.provenance(__name__, [token, data, settings], inputs=known, libraries=LIBRARIES)
         checkpoint.save(place.path("generator", token), generator, provenance)

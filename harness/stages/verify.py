@@ -72,7 +72,7 @@ def refuse_other_numbers(place: Place, differences: list[Difference]) -> None:
     """Raise InvalidInput for the array that differs most, if by more than rounding."""
     worst = max(differences, key=lambda one: one.value / one.limit)
     if worst.value > worst.limit:
-        tables = ("curves", "path")
+        tables = ("curves", "losses", "path")
         ending = ".json" if worst.artifact.split("/")[0] in tables else ".safetensors"
         path = place.path(worst.artifact, ending=ending)
         seen = f"{worst.value:.2e} from what is measured here"

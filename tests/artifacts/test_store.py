@@ -588,7 +588,7 @@ def test_what_was_read_outlives_the_file_being_replaced(path):
 
 def test_every_kind_of_artifact_can_be_stored():
     names = "AGREE BANK CKA CURVE DETECT DRIFT EMBEDDINGS FINAL INVARIANCE KNN LINE PATH PIXELS PROBE SEGMENT SIMILARITY"
-    names += " SAMPLES SUMMARY SWEEP TRACE"
+    names += " LOSS SAMPLES SUMMARY SWEEP TRACE"
     known = {name: value for name, value in vars(tables).items() if isinstance(value, Schema)}
     assert set(names.split()) == set(known)
     for schema in known.values():

@@ -11,13 +11,14 @@ import pytest
 from harness.artifacts import shipped, store
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput, MissingArtifact
-from harness.artifacts.tables import SAMPLES
+from harness.artifacts.tables import LOSS, SAMPLES
 from harness.data import mirrors
 from harness.page import samples as page_samples
 from harness.params.load import load_params
 from harness.readings.samples import Samples
 from harness.stages import accept, generate, sample, weights
 from harness.stages.place import Place
+from harness.training import diffusion
 
 # The judge is an untrained network here: what classes it finds is not the point.
 MODELS = ("random", "random_learned")
@@ -85,6 +86,25 @@ def test_what_is_written_is_of_the_sources_and_their_mirror_images(folder: Path)
         Samples.from_arrays(found, 0.3)
 
 
+def test_the_losses_of_its_first_steps_are_those_of_a_whole_training(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, "KEPT_EVERY", 2)
+    monkeypatch.setattr(diffusion, "KEPT_EVERY", 2)
+    for name, until in (("whole", None), ("first", 4)):
+        monkeypatch.chdir(here)
+        (here / name / "artifacts" / "embedded").mkdir(parents=True)
+        (here / name / "artifacts" / "embedded" / "checkpoints").symlink_to(here / "artifacts" / "embedded" / "checkpoints")
+        monkeypatch.chdir(here / name)
+        generate.run(place_of(), "cls", until=until)
+    whole, first = (
+        store.read_table(here / name / place_of().path("losses", "cls", ending=".json"), LOSS).rows
+        for name in ("whole", "first")
+    )
+    assert whole["step"].tolist() == [2, 4, 6]
+    assert first.to_numpy().tolist() == whole.to_numpy()[:2].tolist()
+    assert (whole["loss"] > 0).all()
+    assert not Path("artifacts/embedded/generator").exists()
+
+
 def test_models_have_the_same_sources_and_other_samples(folder: Path) -> None:
     one, other = (arrays(folder, model) for model in MODELS)
     assert one.provenance.images == other.provenance.images
@@ -150,8 +170,8 @@ def test_the_page_shows_sources_beside_their_samples_and_the_shares_of_mirrored_
 def test_what_was_drawn_can_be_verified_and_accepted(here: Path) -> None:
     place, root = place_of(), Path("artifacts/embedded")
     found = shipped.read_all(root)
-    # A generator of two checkpoints, and samples of two models from it, their judge and their own checkpoint.
-    assert shipped.refuse_other_inputs(root, found) == 2 + 2 + 3
+    # A generator of two checkpoints, its losses, and samples of two models from it, their judge and their own checkpoint.
+    assert shipped.refuse_other_inputs(root, found) == 2 + 2 + 2 + 3
     shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
     for stage in ("generate", "sample"):
         made, old = accept._measured(place, stage, accept._smallest(place, stage))
@@ -159,5 +179,6 @@ def test_what_was_drawn_can_be_verified_and_accepted(here: Path) -> None:
         differences = [one for name in made for one in accept._apart(name, made[name], old[name])]
         assert differences
         assert max(one.value for one in differences) == 0
+    assert list(made) == ["samples/cls/random"]
     with pytest.raises(InvalidInput, match="names for sample"):
         accept._smallest(place_of(generated=()), "sample")
