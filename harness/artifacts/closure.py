@@ -14,13 +14,19 @@ from harness.artifacts.provenance import digest
 ROOT = Path(__file__).parents[2]
 
 
-def files(module: str) -> list[str]:
+# What each module imports, by its name.
+Imports = dict[str, set[str]]
+
+
+def files(module: str, known: Imports | None = None) -> list[str]:
     """Paths, relative to the project, of the module and of every module of `harness` that it imports, directly or not.
 
     Imports inside functions count, imports under TYPE_CHECKING too, and the packages above a module, which are imported
     before it: too many is safe, too few is not. Files without content are left out.
+    known: what was found for other modules while no file changed; what is found here is added to it.
     Raises InvalidInput for a module that does not exist and for one that cannot be parsed.
     """
+    known = {} if known is None else known
     found: set[Path] = set()
     waiting = [(module, "the command")]
     while waiting:
@@ -31,7 +37,9 @@ def files(module: str) -> list[str]:
         if path in found:
             continue
         found.add(path)
-        waiting += [(imported, str(path)) for imported in _above(name) | _imports(name, path)]
+        if name not in known:
+            known[name] = _above(name) | _imports(name, path)
+        waiting += [(imported, str(path)) for imported in known[name]]
     return sorted(str(path.relative_to(ROOT)) for path in found if path.stat().st_size)
 
 
@@ -58,7 +66,7 @@ def _imports(module: str, path: Path) -> set[str]:
     return {name for name in names if name.split(".")[0] == "harness"}
 
 
-def dependencies(module: str) -> list[str]:
+def dependencies(module: str, known: Imports | None = None) -> list[str]:
     """The files that decide what a stage's module computes: `files` without harness/artifacts, harness/params and the
     package's own file.
 
@@ -66,16 +74,16 @@ def dependencies(module: str) -> list[str]:
     params.yaml is read; a fingerprint has its resolved values. The third offers names to notebooks.
     """
     without = ("harness/artifacts/", "harness/params/", "harness/__init__.py")
-    return [name for name in files(module) if not name.startswith(without)]
+    return [name for name in files(module, known) if not name.startswith(without)]
 
 
-def fingerprint(*modules: str) -> dict[str, str]:
+def fingerprint(*modules: str, known: Imports | None = None) -> dict[str, str]:
     """SHA-256 of what each of the modules' dependencies says, by its path: its syntax tree without comments, docstrings and
     annotations, so that another wording changes nothing.
 
-    Raises as `files` does.
+    known: as `files` has it. Raises as it does.
     """
-    found = {name for module in modules for name in dependencies(module)}
+    found = {name for module in modules for name in dependencies(module, known)}
     return {name: digest(_code_only((ROOT / name).read_bytes())) for name in sorted(found)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 
 from pydantic import BaseModel
 
@@ -47,7 +47,7 @@ def run(place: Place) -> None:
     the profile that dvc measures, the stages that dvc repro will run are printed.
     """
     # Models of one objective have one code.
-    fingerprint = cache(closure.fingerprint)
+    fingerprint = cache(partial(closure.fingerprint, known={}))
     for stage, (module, parameters) in STAGES.items():
         _write(place, stage, fingerprint(module), parameters(place.settings))
     for model in place.settings.models:

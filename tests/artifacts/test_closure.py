@@ -52,6 +52,12 @@ def test_every_way_of_importing_counts_and_cycles_end(project: Path) -> None:
     expected = ["a", "artifacts/store", "b", "c", "d", "f", "g", "sub/__init__", "sub/e"]
     assert closure.files("harness.a") == [f"harness/{name}.py" for name in expected]
     assert closure.files("harness.sub.i") == [f"harness/{name}.py" for name in ("g", "sub/__init__", "sub/e", "sub/i")]
+    # What another module's search found out gives the same.
+    known: closure.Imports = {}
+    assert [closure.files(f"harness.{name}", known) for name in ("sub.i", "a", "sub.i")] == [
+        closure.files(f"harness.{name}") for name in ("sub.i", "a", "sub.i")
+    ]
+    assert {"harness.a", "harness.sub.i"} <= set(known)
     # A package that was empty has its say as soon as it is not.
     (project / "harness/__init__.py").write_text("import harness.sub.h\n")
     (project / "harness/sub/h.py").write_text("value = 1\n")
