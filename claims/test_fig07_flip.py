@@ -21,7 +21,10 @@ KEPT = 0.1
 WITHOUT_FLIPS = "moco_v3_no_flip"
 RATIO = "squared distance of the final CLS token to that of the mirror image, over that to another image"
 SHARE = "share of samples nearer to the mirror image of the source than to the source"
-FAITHFUL = "; UNCALIBRATED where samples from features of the supervised network are not of the class that it sees"
+FAITHFUL = (
+    "; UNCALIBRATED where samples from features of the supervised network are not of the class that it sees, and where samples "
+    "keep much less of the place in x than a linear regression on the features finds"
+)
 
 Invariances = Callable[[str], Invariance]
 
@@ -36,7 +39,7 @@ Invariances = Callable[[str], Invariance]
     reading=f"{SHARE}: above {LEAST} and below {MOST} for both JE models{FAITHFUL}",
 )
 def test_je_samples_show_both_orientations(generated: Generated, je: Sequence[str]) -> list[Decision]:
-    if reason := generated.unfaithful():
+    if reason := generated.unfaithful(je):
         return [undecided(State.UNCALIBRATED, reason)]
     shares = [generated.mirrored(model) for model in je]
     return [*(exceeds(share, LEAST) for share in shares), *(below(share, MOST) for share in shares)]
@@ -69,7 +72,7 @@ def test_je_features_are_invariant_to_flips(invariance: Invariances, je: Sequenc
 def test_mae_samples_keep_the_orientation(
     generated: Generated, je: Sequence[str], rec: Sequence[str], margin: float
 ) -> list[Decision]:
-    if reason := generated.unfaithful():
+    if reason := generated.unfaithful([*je, *rec]):
         return [undecided(State.UNCALIBRATED, reason)]
     of = {model: generated.mirrored(model) for model in (*je, *rec)}
     kept = [below(of[model], KEPT) for model in rec]
@@ -103,7 +106,7 @@ def test_mae_features_are_less_invariant_to_flips(
     margin=0.2,
 )
 def test_samples_of_fine_tuned_mae_show_both_orientations(generated: Generated, margin: float) -> Decision:
-    if reason := generated.unfaithful():
+    if reason := generated.unfaithful(["mae", "mae_ft"]):
         return undecided(State.UNCALIBRATED, reason)
     return exceeds(generated.mirrored("mae_ft") - generated.mirrored("mae"), margin)
 

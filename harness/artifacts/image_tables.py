@@ -22,7 +22,7 @@ INVARIANCE = Schema(
 
 SAMPLES = Schema(
     "samples",
-    1,
+    2,
     {
         # Of images that a diffusion model draws from a model's features with noise of a level.
         "levels": Column("float64", ("level",), "standard deviations of the features", 0),
@@ -41,6 +41,8 @@ SAMPLES = Schema(
         "frechet": Column("float64", ("level",), "squared activation"),
         "frechet_floor": Column("float64", ("one",), "squared activation"),
         "held_out": Column("float64", ("level",), "mean squared error of v on other validation images", 0),
+        # What a linear regression finds in the same features of the same images.
+        "read_out": Column("float64", ("level", "value"), "coefficient of determination, R2"),
         # The first sources and their samples at the level of the claims.
         "original": Column("uint8", ("shown", "y", "x", "channel"), "grey level"),
         "picture": Column("uint8", ("shown", "sample", "y", "x", "channel"), "grey level"),

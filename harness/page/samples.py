@@ -75,11 +75,13 @@ def profile(place: Place) -> tuple[Figure, str]:
     axis = figure.subplots()
     of = {model: Samples.from_arrays(_arrays(place, model)) for model in _shown(place)}
     kept = {model: [found.kept(factor) for factor in WORDS] for model, found in of.items()}
-    bars(axis, place, kept)
+    known = {model: [one.read_out[one.factors.index(factor)] for factor in WORDS] for model, one in of.items()}
+    for model, at in bars(axis, place, kept).items():
+        axis.plot(at, known[model], "_", color="#202020", markersize=9, markeredgewidth=1.6)
     said = [
-        f"{style(place, model).title}, {word}: {one.value:.2f}"
+        f"{style(place, model).title}, {word}: {one.value:.2f} of {found:.2f}"
         for model, estimates in kept.items()
-        for word, one in zip(WORDS.values(), estimates, strict=True)
+        for word, one, found in zip(WORDS.values(), estimates, known[model], strict=True)
     ]
     axis.set(ylabel="share of the variance that is kept", xticks=range(len(WORDS)), xticklabels=WORDS.values())
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,6 +17,8 @@ from harness.evidence.resampling import DRAWS, SEED, FloatArray
 
 # Share of the samples from a supervised network's features that must have the class that it sees in their source.
 FAITHFUL = 0.9
+# What a mirror image changes, and how much less of its variance samples may keep than a linear regression finds.
+PLACE, LACKING = "x", 0.2
 # Distances to two candidates that differ by less of their sum do not say which of the two a sample shows.
 UNDECIDED = 0.05
 
@@ -28,7 +30,8 @@ class Samples:
     distance: (source, sample, candidate) mean squared difference of pixels. candidates: the source and its mirror images, as
     `harness.data.mirrors` has them. sample_class: (source, sample), source_class: (source,), as a supervised network has them.
     label: (source,), the class that the source has. factor: (source, sample, value) of the factors that a sample was composed
-    from. sources: digest of the image list; estimates on equal sources are paired. draws: of the bootstrap.
+    from. read_out: (value,) R2 of each factor by linear regression on the same features. sources: digest of the image list;
+    estimates on equal sources are paired. draws: of the bootstrap.
     Raises InvalidInput on another shape.
     """
 
@@ -39,16 +42,18 @@ class Samples:
     label: NDArray[np.int64]
     factor: FloatArray
     factors: tuple[str, ...]
+    read_out: FloatArray
     sources: str
     draws: int = DRAWS
 
     def __post_init__(self) -> None:
         shape = self.sample_class.shape
         of_sources = (self.source_class.shape, self.label.shape)
-        given = (self.distance.shape, self.factor.shape)
-        if given != ((*shape, len(self.candidates)), (*shape, len(self.factors))) or of_sources != (shape[:1], shape[:1]):
+        given = (self.distance.shape, self.factor.shape, self.read_out.shape)
+        count = len(self.factors)
+        if given != ((*shape, len(self.candidates)), (*shape, count), (count,)) or of_sources != (shape[:1], shape[:1]):
             seen = f"{given}, {shape}, {of_sources}"
-            expected = "(sources, samples, candidates or factors), (sources, samples), (sources,) twice"
+            expected = "(sources, samples, candidates or factors), (factors,), (sources, samples), (sources,) twice"
             raise InvalidInput("samples", field="distance and classes", seen=seen, expected=expected)
 
     @classmethod
@@ -63,7 +68,8 @@ class Samples:
         distance, candidates = np.asarray(arrays["distance"][at], np.float64), tuple(unpack(arrays["candidates"]))
         classes = arrays["sample_class"][at], arrays["source_class"], arrays["label"]
         factor, factors = np.asarray(arrays["factor"][at], np.float64), tuple(unpack(arrays["factors"]))
-        return cls(distance, candidates, *classes, factor, factors, arrays.provenance.images)
+        read_out = np.asarray(arrays["read_out"][at], np.float64)
+        return cls(distance, candidates, *classes, factor, factors, read_out, arrays.provenance.images)
 
     def mirrored(self) -> Estimate:
         """Share of samples that are nearer to the mirror image of the source than to the source."""
@@ -103,6 +109,17 @@ class Samples:
         within = self._mean(values.var(1, ddof=1)[:, None])
         return (total - within).ratio(total)
 
+    def lacking(self) -> str:
+        """What samples keep of the place in x, where a linear regression finds more by more than LACKING; else empty.
+
+        Such a generator does not use what the features hold, and its samples say nothing about what they do not hold.
+        """
+        kept, known = self.kept(PLACE), float(self.read_out[self.factors.index(PLACE)])
+        low, high = kept.interval()
+        if high >= known - LACKING:
+            return ""
+        return f"samples keep {kept.value:.2f} [{low:.2f}, {high:.2f}] of the place in x, a linear regression finds {known:.2f}"
+
     def _index(self, candidate: str) -> int:
         if candidate not in self.candidates:
             raise InvalidInput("samples", field="candidate", seen=candidate, expected=f"one of {', '.join(self.candidates)}")
@@ -134,11 +151,13 @@ class Generated:
         """Share of a model's samples that are nearer to the mirror image of their source than to the source."""
         return self.of(model).mirrored()
 
-    def unfaithful(self) -> str:
-        """Why samples are not read: those from the judge's features are not of the class that it predicts. Else empty."""
+    def unfaithful(self, models: Iterable[str]) -> str:
+        """Why samples of these models are not read, else empty: those from the judge's features are not of the class that it
+        predicts, or a model's keep much less of the place than its features hold.
+        """
         kept = self.of(self.judge).class_as_told()
         low, high = kept.interval()
-        if low >= FAITHFUL:
-            return ""
-        seen = f"{kept.value:.3f} [{low:.3f}, {high:.3f}] of the samples from {self.judge} have the class that it sees"
-        return f"{seen}; needed: {FAITHFUL:g}"
+        if low < FAITHFUL:
+            seen = f"{kept.value:.3f} [{low:.3f}, {high:.3f}] of the samples from {self.judge} have the class that it sees"
+            return f"{seen}; needed: {FAITHFUL:g}"
+        return next((f"{model}: {reason}" for model in models if (reason := self.of(model).lacking())), "")

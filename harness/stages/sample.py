@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
+from sklearn.linear_model import Ridge
+from sklearn.metrics import r2_score
 from torch import Tensor
 from tqdm import tqdm
 
@@ -29,10 +31,10 @@ from harness.stages.finals import final_features
 from harness.stages.place import Place
 from harness.training.diffusion import Generator, held_out
 
-LIBRARIES = ("torch", "timm", "diffusers", "numpy")
+LIBRARIES = ("torch", "timm", "diffusers", "numpy", "scikit-learn")
 # Background and noise of a sample are drawn by its number, as those of no image that a model has seen.
 SPLIT = "samples"
-# Training images whose classes tell that of a sample, and sources whose samples are kept as pictures.
+# Training images for the class of a sample and for the regression of factors; sources whose samples are kept to be shown.
 JUDGED_BY, KEPT = 4096, 32
 
 
@@ -58,6 +60,12 @@ def run(place: Place, model: str, token: str, *, device: str = "cpu") -> None:
     generator, inputs = _generator(place, token, vectors.shape[1], weights, model)
     generator.to(device).eval()
     known = generator.features(torch.from_numpy(features).to(device), index)
+    learnt = images.load(data, "train", JUDGED_BY, seed)
+    to_learn = generator.features(
+        torch.from_numpy(final_features(place, model, learnt, token, device=device)[0]).to(device), index
+    )
+    sprites_learnt = sprites.load(data.sprites, "train", Path(data.root) if data.root else None)
+    truth = latents.encode(sprites_learnt, data.world, "train", np.arange(len(learnt)))
 
     fixed = torch.Generator().manual_seed(settings.seed)
     given = known[chosen].repeat_interleave(settings.samples, 0)
@@ -84,6 +92,7 @@ def run(place: Place, model: str, token: str, *, device: str = "cpu") -> None:
         "source": chosen,
         "distance": np.stack([mirrors.distances(part, made) for part in by_source]),
         "label": validation.label[chosen],
+        "read_out": _read_out(to_learn, truth, known[pool:], vectors, settings.levels),
         "held_out": _held_out(generator, vectors, known[pool:], index, settings.levels),
         "picture": by_source[at][:KEPT],
         "original": made[0][:KEPT],
@@ -170,3 +179,21 @@ def _held_out(
 ) -> NDArray[np.float64]:
     shaken = torch.randn(given.shape, generator=torch.Generator().manual_seed(0)).to(given.device)
     return np.array([held_out(generator, vectors, given + level * shaken, index, level=level) for level in levels])
+
+
+def _read_out(
+    learnt: Tensor, truth: NDArray[np.float32], judged: Tensor, vectors: Tensor, levels: tuple[float, ...]
+) -> NDArray[np.float64]:
+    """(level, factor): R2 of the factors by ridge regression on features with noise.
+
+    learnt, judged: (n, width), standardised features of training images and of validation images. truth, vectors: theirs.
+    """
+    own = [part.cpu().numpy()[:, -len(latents.FACTORS) :] for part in (torch.from_numpy(truth), vectors)]
+    features = [part.cpu().numpy() for part in (learnt, judged)]
+    noise = [np.random.default_rng(i).normal(size=part.shape) for i, part in enumerate(features)]
+    rows = []
+    for level in levels:
+        seen, other = (part + level * drawn for part, drawn in zip(features, noise, strict=True))
+        found = Ridge(alpha=1.0).fit(seen, own[0]).predict(other)
+        rows.append(r2_score(own[1], found, multioutput="raw_values"))
+    return np.stack(rows)

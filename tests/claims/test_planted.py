@@ -513,6 +513,20 @@ def test_detectors_of_which_none_has_learnt_decide_nothing(id):
     assert "needed: 50" in decision.reason
 
 
+@pytest.mark.parametrize(
+    ("id", "model"), [("rcdm-je", "dino"), ("rcdm-mae", "mae"), ("rcdm-mae", "dino"), ("rcdm-ft", "mae_ft")]
+)
+def test_a_generator_that_uses_less_of_a_models_features_than_a_linear_regression_decides_nothing(id, model):
+    def of(name):
+        found = worlds.samples(name)
+        anywhere = np.random.default_rng(0).normal(size=found.factor.shape)
+        return replace(found, factor=anywhere) if name == model else found
+
+    decision = verdict(id, replace(World(), generated=Generated(of, worlds.SUPERVISED)))
+    assert decision.state is State.UNCALIBRATED
+    assert decision.reason.startswith(f"{model}: samples keep")
+
+
 @pytest.mark.parametrize("id", ["rcdm-je", "rcdm-mae", "rcdm-ft"])
 def test_a_generator_that_does_not_keep_the_class_decides_nothing(id):
     known = worlds.samples(worlds.SUPERVISED)

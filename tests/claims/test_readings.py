@@ -145,7 +145,8 @@ def drawn(model: str) -> Samples:
     # Samples from features of the supervised network have the class that it sees in the source, others often not.
     kept = rng.uniform(size=(30, 7)) < (1.0 if model == worlds.SUPERVISED else 0.3)
     classes = kept.astype(int), np.ones(30, int), np.zeros(30, int)
-    return Samples(distance, ("mirror", "object", "source"), *classes, np.zeros((30, 7, 0)), (), "random")
+    factor = np.repeat(rng.normal(size=(30, 1, 2)), 7, 1)
+    return Samples(distance, ("mirror", "object", "source"), *classes, factor, ("y", "x"), np.array([0.0, 0.9]), "random")
 
 
 def mirrored(model: str) -> float:

@@ -326,8 +326,9 @@ def samples(model: str) -> Samples:
     distance = np.stack([np.where(mirrored, away, near), np.where(mirrored, near, away)], 2)
     kept = np.arange(per_source) < (97 + rng.integers(-1, 2, size=IMAGES))[:, None]
     own = np.ones(IMAGES, int)
-    factor = np.zeros((IMAGES, per_source, 0))
-    return Samples(distance, ("source", "mirror"), kept.astype(int), own, own, factor, (), "planted")
+    # All samples of a source have its place in x.
+    factor = np.repeat(rng.normal(size=(IMAGES, 1)), per_source, 1)[:, :, None]
+    return Samples(distance, ("source", "mirror"), kept.astype(int), own, own, factor, ("x",), np.array([0.9]), "planted")
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from harness.artifacts.errors import InvalidInput
 from harness.data.mirrors import CANDIDATES, candidates, distances
 from harness.params.load import load_params
-from harness.readings.samples import Samples
+from harness.readings.samples import Generated, Samples
 
 N, M = 12, 4
 MADE = candidates(load_params(Path("params.yaml")).of("embedded").data, N, 0)
@@ -30,6 +31,7 @@ def samples_of(which: list[str], **changes: object) -> Samples:
         "label": np.ones(N, int),
         "factor": np.random.default_rng(3).uniform(-1, 1, (N, M, 2)),
         "factors": ("flip", "x"),
+        "read_out": np.array([0.5, 0.5]),
         "sources": "digest",
     }
     return Samples(**(base | changes))
@@ -88,14 +90,14 @@ def test_what_samples_of_a_source_have_in_common_is_kept() -> None:
     base = samples_of(["source"])
     many = {"distance": np.ones((n, m, 4)), "sample_class": np.ones((n, m), int)}
     many |= {"source_class": np.ones(n, int), "label": np.ones(n, int)}
-    found = replace(base, **many, factor=factor, factors=("x", "y", "flip"))
+    found = replace(base, **many, factor=factor, factors=("x", "y", "flip"), read_out=np.zeros(3))
     assert found.kept("x").value == pytest.approx(1)
     assert found.kept("y").value == pytest.approx(0, abs=0.05)
     # Half of the samples face the other way, whatever the size.
     assert found.kept("flip").value == pytest.approx(0, abs=0.05)
     # Noise of the source's own variance leaves one half of the sum.
     noisy = own[:, None, None] + rng.normal(scale=own.std(), size=(n, m, 1))
-    assert replace(found, factor=noisy, factors=("x",)).kept("x").value == pytest.approx(0.5, abs=0.06)
+    assert replace(found, factor=noisy, factors=("x",), read_out=np.zeros(1)).kept("x").value == pytest.approx(0.5, abs=0.06)
     with pytest.raises(InvalidInput, match="one of x, y, flip"):
         found.kept("colour")
 
@@ -108,3 +110,24 @@ def test_a_candidate_that_is_not_there_and_another_shape_are_refused() -> None:
         found.place_mirrored()
     with pytest.raises(InvalidInput, match="distance"):
         samples_of(["source"], distance=two)
+
+
+def test_samples_that_keep_much_less_of_the_place_than_a_linear_regression_finds_are_told() -> None:
+    rng = np.random.default_rng(5)
+    n, m = 400, 8
+    own = rng.uniform(-1, 1, n)
+    # Half of the variance between samples is between sources.
+    factor = own[:, None, None] + rng.normal(scale=own.std(), size=(n, m, 1))
+    many = {"distance": np.ones((n, m, 4)), "sample_class": np.ones((n, m), int)}
+    many |= {"source_class": np.ones(n, int), "label": np.ones(n, int)}
+    found = replace(samples_of(["source"]), **many, factor=factor, factors=("x",), read_out=np.array([0.65]))
+    assert found.lacking() == ""
+    assert re.fullmatch(
+        r"samples keep 0\.\d\d \[0\.\d\d, 0\.\d\d\] of the place in x, a linear regression finds 0\.90",
+        replace(found, read_out=np.array([0.9])).lacking(),
+    )
+    generated = Generated({"one": found, "other": replace(found, read_out=np.array([0.9]))}.__getitem__, "one")
+    assert generated.unfaithful(["one"]) == ""
+    assert generated.unfaithful(["one", "other"]).startswith("other: samples keep")
+    wrong = replace(found, source_class=np.zeros(n, int))
+    assert "have the class that it sees" in Generated(lambda _: wrong, "one").unfaithful([])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from harness.artifacts import shipped, store
 from harness.artifacts.closure import ROOT
@@ -105,6 +106,19 @@ def test_the_losses_of_its_first_steps_are_those_of_a_whole_training(here: Path,
     assert not Path("artifacts/embedded/generator").exists()
 
 
+def test_what_a_linear_regression_finds_is_one_of_what_features_are_and_nothing_of_noise() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(-1, 1, (900, 6)).astype(np.float32)
+    features = np.concatenate([truth[:, :5] @ rng.normal(size=(5, 5)), rng.normal(size=(900, 3))], 1).astype(np.float32)
+    parts = [torch.from_numpy(part[half]) for part in (features, truth) for half in (slice(600), slice(600, None))]
+    learnt, judged, _, vectors = parts
+    found = sample._read_out(learnt, truth[:600], judged, vectors, (0.0, 1.0))
+    assert found.shape == (2, 6)
+    assert found[0, :5] == pytest.approx(np.ones(5), abs=0.05)
+    assert found[0, 5] == pytest.approx(0, abs=0.05)
+    assert (found[1, :5] < found[0, :5]).all()
+
+
 def test_models_have_the_same_sources_and_other_samples(folder: Path) -> None:
     one, other = (arrays(folder, model) for model in MODELS)
     assert one.provenance.images == other.provenance.images
@@ -159,6 +173,10 @@ def test_the_page_shows_sources_beside_their_samples_and_the_shares_of_mirrored_
     for figure, said in (page_samples.pictures(place), page_samples.mirrored(place), page_samples.profile(place)):
         assert figure.axes
         assert all(title in said for title in ("untrained", "untrained, learned positions"))
+    figure, _ = page_samples.profile(place)
+    dashes = {line.get_ydata()[0] for line in figure.axes[0].get_lines() if line.get_marker() == "_"}
+    read_out = [arrays(here, model)["read_out"][1, 0] for model in MODELS]
+    assert set(read_out) <= dashes
     found = arrays(here, "random")
     sheet = page_samples._sheet(found["original"][:2], found["picture"][:2])
     assert (sheet[17:33, :16] == found["original"][1]).all()
