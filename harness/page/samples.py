@@ -79,7 +79,7 @@ def profile(place: Place) -> tuple[Figure, str]:
     for model, at in bars(axis, place, kept).items():
         axis.plot(at, known[model], "_", color="#202020", markersize=9, markeredgewidth=1.6)
     said = [
-        f"{style(place, model).title}, {word}: {one.value:.2f} of {found:.2f}"
+        f"{style(place, model).title}, {word}: {one.value:.2f}, by regression {found:.2f}"
         for model, estimates in kept.items()
         for word, one, found in zip(WORDS.values(), estimates, known[model], strict=True)
     ]

@@ -93,7 +93,7 @@ def where_to_look(record: Record) -> str:
     """In a few words, why no number decides."""
     words = {
         "MISSING": "not measured",
-        "UNCALIBRATED": "not calibrated",
+        "UNCALIBRATED": "too weak",
         "NO_EVIDENCE": "no numbers to read",
         "INVALID": "a broken artifact",
     }

@@ -70,7 +70,7 @@ def test_what_decides_nothing_is_pale_and_in_parentheses() -> None:
     assert marks(weak) == marks(RECORD)
     assert (' opacity="0.4"' in whisker(weak), ' opacity="0.4"' in whisker(RECORD)) == (True, False)
     assert show.numbers(weak) == f"({show.numbers(RECORD)})"
-    assert show.without_number(weak, [weak]) == "not calibrated"
+    assert show.without_number(weak, [weak]) == "too weak"
 
 
 def test_everything_fits_into_the_picture() -> None:

@@ -150,10 +150,10 @@ def test_in_whole_every_statement_and_reason_stands_there() -> None:
 def test_what_no_number_decides_is_one_line_a_state() -> None:
     found = lines(RECORDS, 100)
     assert "MISSING (2): not measured: det-1, det-2" in found
-    assert "UNCALIBRATED (1): not calibrated: late/cls" in found
+    assert "UNCALIBRATED (1): too weak: late/cls" in found
     numbers = {"estimate": 0.3, "interval": (0.2, 0.4), "margin": 0.1, "direction": "above", "quantity": "CKA"}
     weak = decided("early/cls", "1", "UNCALIBRATED", reason="too weak", **numbers)
-    assert "UNCALIBRATED (1): not calibrated: early/cls" in lines([weak], 100)
+    assert "UNCALIBRATED (1): too weak: early/cls" in lines([weak], 100)
     assert "UNCALIBRATED (1): too weak: early/cls (0.30 [0.20, 0.40] > 0.1 CKA)" in lines([weak], 100, whole=True)
     many = [decided(f"det-{i}", "3.2", "MISSING") for i in range(9)]
     assert "MISSING (9): not measured: det-0, det-1, det-2, det-3, det-4, det-5 and 3 more (-v lists them)" in lines(many, 100)
