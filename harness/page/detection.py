@@ -22,11 +22,11 @@ TASKS = {"box": "boxes", "mask": "masks"}
 SIZES = {"ap": "all objects", "small": "small", "medium": "medium", "large": "large"}
 ROWS = {"final": "frozen backbone", END_TO_END: "backbone trained end to end"}
 READ = {
-    "final": "last block",
-    "final+9": "and block 9",
-    "final+10": "and block 10",
-    "final+9+10": "and blocks 9, 10",
-    "final+final": "last block twice",
+    "final": "last\nblock",
+    "final+9": "and\nblock 9",
+    "final+10": "and\nblock 10",
+    "final+9+10": "and blocks\n9 and 10",
+    "final+final": "last block\ntwice",
 }
 # Of each image of the strip, in inches.
 SIDE = 1.5
@@ -73,7 +73,7 @@ def by_blocks(place: Place) -> tuple[Figure, str]:
         bars(axis, place, {m: [found.get(layers) for layers in read] for m, found in points.items()})
         _label(axis, [READ[layers] for layers in read], name)
         said += [
-            f"{style(place, model).title}, {name}, {READ[layers]}: {one.value:.1f}"
+            f"{style(place, model).title}, {name}, {READ[layers].replace(chr(10), ' ')}: {one.value:.1f}"
             for model, found in points.items()
             for layers, one in found.items()
         ]

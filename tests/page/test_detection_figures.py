@@ -120,7 +120,7 @@ def test_a_model_without_a_group_has_no_bar_in_it(detected: Place) -> None:
 def test_only_groups_that_a_model_has_are_drawn(detected: Place) -> None:
     own = detected.settings.model_copy(update={"detected_by_block": ()})
     figure, _ = detection.by_blocks(Place(detected.params.model_copy(update={"profiles": {"embedded": own}}), "embedded"))
-    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["last block", "and blocks 9, 10"]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["last\nblock", "and blocks\n9 and 10"]
     assert len(heights(figure, 0)) == 2
 
 
