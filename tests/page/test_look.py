@@ -45,7 +45,7 @@ document.title = JSON.stringify({
   ink: view.getComputedStyle(page.body).color,
   figures: [...page.querySelectorAll('figure svg')].map(svg => {
     const box = svg.getBoundingClientRect();
-    return {width: box.width, height: box.height, parts: svg.querySelectorAll('path, use, image').length};
+    return {width: box.width, height: box.height, parts: svg.querySelectorAll('path, use, image, text').length};
   }),
 });
 """
