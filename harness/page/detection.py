@@ -63,17 +63,17 @@ def by_blocks(place: Place) -> tuple[Figure, str]:
         raise nothing_to_draw(place, "detect", "no detector reads further blocks", "detected_deeper")
     figure = Figure(figsize=(WIDE, 3.4), layout="constrained")
     axes, said = figure.subplots(1, len(TASKS), sharey=True), []
-    read = [layers for layers in READ if any(model in place.settings.detected_with(layers) for model in models)]
     known = {
-        model: {layers: accuracy(place, layers, model) for layers in read if model in place.settings.detected_with(layers)}
+        model: {layers: accuracy(place, layers, model) for layers in READ if model in place.settings.detected_with(layers)}
         for model in models
     }
+    read = [layers for layers in READ if any(layers in found for found in known.values())]
     for axis, (task, name) in zip(axes, TASKS.items(), strict=True):
         points = {m: {layers: one.points(task, "ap") for layers, one in found.items()} for m, found in known.items()}
         bars(axis, place, {m: [found.get(layers) for layers in read] for m, found in points.items()})
         _label(axis, [READ[layers] for layers in read], name)
         said += [
-            f"{style(place, model).title}, {name}, {READ[layers].replace(chr(10), ' ')}: {one.value:.1f}"
+            f"{style(place, model).title}, {name}, {' '.join(READ[layers].split())}: {one.value:.1f}"
             for model, found in points.items()
             for layers, one in found.items()
         ]

@@ -75,7 +75,7 @@ def profile(place: Place) -> tuple[Figure, str]:
     axis = figure.subplots()
     of = {model: Samples.from_arrays(_arrays(place, model)) for model in _shown(place)}
     kept = {model: [found.kept(factor) for factor in WORDS] for model, found in of.items()}
-    known = {model: [one.read_out[one.factors.index(factor)] for factor in WORDS] for model, one in of.items()}
+    known = {model: [one.by_regression(factor) for factor in WORDS] for model, one in of.items()}
     for model, at in bars(axis, place, kept).items():
         axis.plot(at, known[model], "_", color="#202020", markersize=9, markeredgewidth=1.6)
     said = [

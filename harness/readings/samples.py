@@ -101,24 +101,31 @@ class Samples:
 
         factor: what a scene is composed from, as `harness.data.latents` has it; flip is the way that the object faces.
         """
-        if factor not in self.factors:
-            raise InvalidInput("samples", field="factor", seen=factor, expected=f"one of {', '.join(self.factors)}")
-        values = self.factor[:, :, self.factors.index(factor)]
+        values = self.factor[:, :, self._at(factor)]
         values = np.sign(values) if factor == "flip" else values
         total = self._mean((values - values.mean()) ** 2)
         within = self._mean(values.var(1, ddof=1)[:, None])
         return (total - within).ratio(total)
+
+    def by_regression(self, factor: str) -> float:
+        """Share of a factor's variance that a linear regression finds in the same features, R2."""
+        return float(self.read_out[self._at(factor)])
 
     def lacking(self) -> str:
         """What samples keep of the place in x, where a linear regression finds more by more than LACKING; else empty.
 
         Such a generator does not use what the features hold, and its samples say nothing about what they do not hold.
         """
-        kept, known = self.kept(PLACE), float(self.read_out[self.factors.index(PLACE)])
+        kept, known = self.kept(PLACE), self.by_regression(PLACE)
         low, high = kept.interval()
         if high >= known - LACKING:
             return ""
         return f"samples keep {kept.value:.2f} [{low:.2f}, {high:.2f}] of the place in x, a linear regression finds {known:.2f}"
+
+    def _at(self, factor: str) -> int:
+        if factor not in self.factors:
+            raise InvalidInput("samples", field="factor", seen=factor, expected=f"one of {', '.join(self.factors)}")
+        return self.factors.index(factor)
 
     def _index(self, candidate: str) -> int:
         if candidate not in self.candidates:
