@@ -82,7 +82,7 @@ def run(place: Place, model: str, token: str, *, device: str = "cpu") -> None:
     )
     at = settings.levels.index(settings.level)
     others = validation.part(pool, len(validation))
-    arrays, judged_by = _judged(place, settings, made[0], others, drawn, device)
+    arrays, judged_by = _judged(place, settings, made[0], learnt, others, drawn, device)
     arrays |= {
         "levels": np.array(settings.levels),
         "level": np.array([at]),
@@ -143,6 +143,7 @@ def _judged(
     place: Place,
     settings: SamplingParams,
     sources: NDArray[np.uint8],
+    train: Images,
     others: Images,
     drawn: list[NDArray[np.uint8]],
     device: str,
@@ -151,7 +152,6 @@ def _judged(
     are from other images, and the SHA-256 of its checkpoint.
     """
     knn = place.settings.knn
-    train = images.load(place.settings.data, "train", JUDGED_BY, place.settings.extract.seed)
     read = (part.read(np.arange(len(part))) for part in (train, others))
     parts = [*read, sources, *drawn]
     every = np.concatenate(parts)
@@ -188,7 +188,7 @@ def _read_out(
 
     learnt, judged: (n, width), standardised features of training images and of validation images. truth, vectors: theirs.
     """
-    own = [part.cpu().numpy()[:, -len(latents.FACTORS) :] for part in (torch.from_numpy(truth), vectors)]
+    own = [part[:, -len(latents.FACTORS) :] for part in (truth, vectors.cpu().numpy())]
     features = [part.cpu().numpy() for part in (learnt, judged)]
     noise = [np.random.default_rng(i).normal(size=part.shape) for i, part in enumerate(features)]
     rows = []
