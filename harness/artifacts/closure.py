@@ -27,20 +27,20 @@ def files(module: str, known: Imports | None = None) -> list[str]:
     Raises InvalidInput for a module that does not exist and for one that cannot be parsed.
     """
     known = {} if known is None else known
-    found: set[Path] = set()
+    found: dict[str, Path] = {}
     waiting = [(module, "the command")]
     while waiting:
         name, importer = waiting.pop()
+        if name in found:
+            continue
         path = _source(name)
         if path is None:
             raise InvalidInput(importer, field="imports", seen=name, expected=f"a module below {ROOT}")
-        if path in found:
-            continue
-        found.add(path)
+        found[name] = path
         if name not in known:
             known[name] = _above(name) | _imports(name, path)
         waiting += [(imported, str(path)) for imported in known[name]]
-    return sorted(str(path.relative_to(ROOT)) for path in found if path.stat().st_size)
+    return sorted(str(path.relative_to(ROOT)) for path in found.values() if path.stat().st_size)
 
 
 def _above(module: str) -> set[str]:
@@ -62,8 +62,13 @@ def _imports(module: str, path: Path) -> set[str]:
         else:
             above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            names |= {base, *(f"{base}.{alias.name}" for alias in node.names if _is_module(base, alias.name))}
-    return {name for name in names if name.split(".")[0] == "harness"}
+            if _of_harness(base):
+                names |= {base, *(f"{base}.{alias.name}" for alias in node.names if _is_module(base, alias.name))}
+    return {name for name in names if _of_harness(name)}
+
+
+def _of_harness(module: str) -> bool:
+    return module.split(".")[0] == "harness"
 
 
 def dependencies(module: str, known: Imports | None = None) -> list[str]:
@@ -123,7 +128,7 @@ def _is_module(package: str, name: str) -> bool:
     if _source(f"{package}.{name}") is not None:
         return True
     path = _source(package)
-    if path is None or path.name != "__init__.py" or package.split(".")[0] != "harness":
+    if path is None or path.name != "__init__.py":
         return False
     return re.search(rf"\b{re.escape(name)}\b", path.read_text()) is None
 

@@ -72,4 +72,7 @@ def _write(place: Place, name: str, code: Mapping[str, str], parameters: Sequenc
     resolved = [p.model_dump(mode="json") if isinstance(p, BaseModel) else p for p in parameters]
     content = {"code": code, "parameters": resolved}
     path = place.path("fingerprints", name, ending=".json")
-    files.write_bytes(path, f"{json.dumps(content, indent=1, sort_keys=True)}\n".encode())
+    text = f"{json.dumps(content, indent=1, sort_keys=True)}\n".encode()
+    # Waiting until dozens of files are on the disk takes longer than finding that they are the same.
+    if not path.is_file() or path.read_bytes() != text:
+        files.write_bytes(path, text)

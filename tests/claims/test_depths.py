@@ -54,9 +54,9 @@ def measure(folder: Path) -> Params:
         }
         for seed, (name, depth) in enumerate(DEPTHS.items())
     }
-    profile["extract"] |= {"images": 256, "bank": 512, "queries": 512}
-    profile["probe"] |= {"images": 512}
-    profile["similarity"] = {"k": 10, "subsets": 8}
+    profile["extract"] |= {"images": 256, "bank": 256, "queries": 256}
+    profile["probe"] |= {"images": 256, "batch": 64}
+    profile["similarity"] = {"k": 10, "subsets": 4}
     profile |= {
         "models": [*models, "conv", *CNNS],
         "references": [model for model in models if model != "msn"],

@@ -29,7 +29,8 @@ def place() -> Place:
     """The embedded profile, of whose images few are looked at."""
     known = load_params(ROOT / "params.yaml")
     profile = known.of("embedded")
-    few = profile.model_copy(update={"extract": profile.extract.model_copy(update={"images": N})})
+    extract = profile.extract.model_copy(update={"images": N, "bank": N, "queries": N})
+    few = profile.model_copy(update={"extract": extract})
     return Place(known.model_copy(update={"profiles": known.profiles | {"embedded": few}}), "embedded")
 
 

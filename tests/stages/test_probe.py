@@ -18,6 +18,7 @@ from harness.artifacts.layout import Layout
 from harness.artifacts.tables import BANK, PROBE, TOKENS, unpack
 from harness.stages import extract, probe, weights
 from harness.stages.place import Place
+from tests.forked import launched
 
 
 @pytest.fixture
@@ -216,15 +217,37 @@ def test_configurations_that_diverge_are_undefined_and_too_few_that_do_not_are_r
         probe.run(with_rates(1e37, 1e38), "one")
 
 
-def test_cores_and_launched_processes_share_the_sets_and_give_the_same_artifact(tiny: Place) -> None:
+def test_cores_and_launched_processes_share_the_sets_and_give_the_same_artifact(
+    tiny: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights.run(tiny, "one")
+    extract.run(tiny, "one")
+    path = tiny.path("probes", "one")
+
+    def run() -> int:
+        probe.run(tiny, "one")
+        return 0
+
+    run()
+    written = [path.read_bytes()]
+    path.unlink()
+    assert launched(run, 2) == [0, 0]
+    written.append(path.read_bytes())
+    path.unlink()
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
+    run()
+    written.append(path.read_bytes())
+    assert len(set(written)) == 1
+
+
+@pytest.mark.slow
+def test_threads_of_its_cores_and_torchrun_give_the_same_artifact(tiny: Place) -> None:
     weights.run(tiny, "one")
     extract.run(tiny, "one")
     path, command = tiny.path("probes", "one"), ["-m", "harness", "probe", "--profile", "tiny", "--model", "one"]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python", sys.executable]
-    probe.run(tiny, "one")
-    written = [path.read_bytes()]
-    path.unlink()
-    for launcher, threads, cores in (([], 3, 2), (torchrun, 1, 1)):
+    written = []
+    for launcher, threads, cores in (([], 1, 1), ([], 3, 2), (torchrun, 1, 1)):
         environment = os.environ | {
             "OMP_NUM_THREADS": str(threads),
             "LOKY_MAX_CPU_COUNT": str(cores),

@@ -25,7 +25,7 @@ def place_of(**changes: object) -> Place:
     known = load_params(ROOT / "params.yaml")
     profile = known.of("embedded")
     assert profile.segmentation is not None
-    few = profile.segmentation.model_copy(update={"train": 60, "validation": N})
+    few = profile.segmentation.model_copy(update={"train": 40, "validation": N})
     own = profile.model_copy(update={"segmentation": few} | changes)
     return Place(known.model_copy(update={"profiles": known.profiles | {"embedded": own}}), "embedded")
 

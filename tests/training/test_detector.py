@@ -88,7 +88,7 @@ def ap(found: list[Instances], images: AnnotatedImages, task: str) -> np.ndarray
 
 
 def test_it_learns_where_features_say_where_objects_are(engine: str) -> None:
-    learnt = annotated("train", 160)
+    learnt = annotated("train", 96)
     torch.manual_seed(0)
     detector = build_detector(40, 2, 32, 10, settings(engine=engine))
     loss = train(planted(learnt), learnt, detector, 0)
