@@ -22,7 +22,7 @@ INVARIANCE = Schema(
 
 SAMPLES = Schema(
     "samples",
-    2,
+    3,
     {
         # Of images that a diffusion model draws from a model's features with noise of a level.
         "levels": Column("float64", ("level",), "standard deviations of the features", 0),
@@ -31,12 +31,12 @@ SAMPLES = Schema(
         "candidates": TEXT,
         # What each sample was composed from, about in [-1, 1], as drawn.
         "factors": Column("uint8", ("factor_bytes",), "JSON"),
-        "factor": Column("float32", ("level", "source", "sample", "value"), "half ranges of the factor"),
+        "factor": Column("float16", ("level", "source", "sample", "value"), "half ranges of the factor"),
         "distance": Column("float32", ("level", "source", "sample", "candidate"), "mean squared grey level", 0),
         # As a supervised network tells them of the samples and of the sources, and those that the sources have.
-        "sample_class": Column("int64", ("level", "source", "sample"), "class", 0),
-        "source_class": Column("int64", ("source",), "class", 0),
-        "label": Column("int64", ("source",), "class", 0),
+        "sample_class": Column("int16", ("level", "source", "sample"), "class", 0),
+        "source_class": Column("int16", ("source",), "class", 0),
+        "label": Column("int16", ("source",), "class", 0),
         # Between features of the supervised network; the floor is that between halves of other validation images.
         "frechet": Column("float64", ("level",), "squared activation"),
         "frechet_floor": Column("float64", ("one",), "squared activation"),

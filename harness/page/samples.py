@@ -17,7 +17,15 @@ from harness.stages.place import Place
 # Of each panel; sources in the rows, and of each as many samples.
 ROWS, COLUMNS, PANELS = 6, 6, 4
 TOKEN = "cls"
-WORDS = {"flip": "direction", "x": "place in x", "y": "place in y", "scale": "size", "tilt": "tilt", "contrast": "brightness"}
+WORDS = {
+    "flip": "direction",
+    "x": "place in x",
+    "y": "place in y",
+    "scale": "size",
+    "tilt": "tilt",
+    "contrast": "brightness",
+    "balance": "right half minus left half",
+}
 
 
 def pictures(place: Place) -> tuple[Figure, str]:
@@ -54,17 +62,16 @@ def mirrored(place: Place) -> tuple[Figure, str]:
             f"{own.title}: {', '.join(f'{value:.2f} at {level:g}' for level, value in zip(levels, values, strict=True))}"
         )
     at_claims = {model: Samples.from_arrays(found) for model, found in known.items()}
-    bars(
-        by_kind,
-        place,
-        {model: [one.mirrored(), one.place_mirrored(), one.object_mirrored()] for model, one in at_claims.items()},
-    )
+    # Of a photograph it is not known where its object is.
+    kinds = {"image": Samples.mirrored, "place": Samples.place_mirrored, "object": Samples.object_mirrored}
+    kinds = {kind: read for kind, read in kinds.items() if kind == "image" or kind in at_claims[models[0]].candidates}
+    bars(by_kind, place, {model: [read(one) for read in kinds.values()] for model, one in at_claims.items()})
     for axis in (by_level, by_kind):
         axis.axhline(0.5, color="#808080", linewidth=1.0, linestyle=":")
     by_level.set(xlabel="noise on the features, standard deviations", ylabel="share of samples", ylim=(0, 1))
     by_level.set(title="nearer to the mirror image")
     level = float(found["levels"][found["level"][0]])
-    by_kind.set(title=f"what is mirrored, at {level:g}", xticks=range(3), xticklabels=("image", "place", "object"))
+    by_kind.set(title=f"what is mirrored, at {level:g}", xticks=range(len(kinds)), xticklabels=kinds)
     by_level.legend(loc="upper left", fontsize=8)
     return figure, "; ".join(said)
 
@@ -74,16 +81,17 @@ def profile(place: Place) -> tuple[Figure, str]:
     figure = Figure(figsize=(WIDE, 3.6), layout="constrained")
     axis = figure.subplots()
     of = {model: Samples.from_arrays(_arrays(place, model)) for model in _shown(place)}
-    kept = {model: [found.kept(factor) for factor in WORDS] for model, found in of.items()}
-    known = {model: [one.by_regression(factor) for factor in WORDS] for model, one in of.items()}
+    words = {factor: word for factor, word in WORDS.items() if factor in next(iter(of.values())).factors}
+    kept = {model: [found.kept(factor) for factor in words] for model, found in of.items()}
+    known = {model: [one.by_regression(factor) for factor in words] for model, one in of.items()}
     for model, at in bars(axis, place, kept).items():
         axis.plot(at, known[model], "_", color="#202020", markersize=9, markeredgewidth=1.6)
     said = [
         f"{style(place, model).title}, {word}: {one.value:.2f}, by regression {found:.2f}"
         for model, estimates in kept.items()
-        for word, one, found in zip(WORDS.values(), estimates, known[model], strict=True)
+        for word, one, found in zip(words.values(), estimates, known[model], strict=True)
     ]
-    axis.set(ylabel="share of the variance that is kept", xticks=range(len(WORDS)), xticklabels=WORDS.values())
+    axis.set(ylabel="share of the variance that is kept", xticks=range(len(words)), xticklabels=words.values())
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure, "; ".join(said)
 

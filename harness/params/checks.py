@@ -133,6 +133,13 @@ def misfits(profile: Profile) -> Iterator[tuple[str, object, str]]:
     if generation is not None and sampling is not None and max(sampling.levels) > generation.largest_level:
         most = f"at most generation.largest_level, {generation.largest_level:g}"
         yield "sampling.levels", f"{max(sampling.levels):g}", most
+    scenes = isinstance(profile.data, ScenesData)
+    if generation is not None and (generation.side is None) != scenes:
+        expected = "none: scenes are drawn as vectors" if scenes else "the side of the photographs that are drawn, in pixels"
+        yield "generation.side", generation.side or "none", expected
+    if generation is not None and generation.side and generation.side % 2 ** (generation.depth - 1):
+        halved = generation.depth - 1
+        yield "generation.side", generation.side, f"a multiple of {2**halved}: generation.depth halves it {halved} times"
     probe = profile.probe
     if probe.images > extract.bank:
         yield "probe.images", probe.images, f"at most extract.bank, {extract.bank}"

@@ -188,13 +188,16 @@ class SegmentationParams(Strict):
 
 
 class GenerationParams(Strict):
-    """A diffusion model of scenes that is conditioned on frozen features (Figs. 7, A7, A8), one for all models.
+    """A diffusion model of images that is conditioned on frozen features (Figs. 7, A7, A8), one for all models.
 
-    images: how many of the training split it learns from. width, depth: of the denoiser's blocks. ema: decay of the weights'
-    moving average. largest_level: of the noise on standardised features, in their standard deviations.
+    images: how many of the training split it learns from. side: in pixels, of the photographs that a U-Net draws; none for
+    scenes, which are drawn as vectors. width, depth: of the blocks of a denoiser of vectors; of a U-Net, channels of its first
+    level, and the number of its levels. ema: decay of the weights' moving average. largest_level: of the noise on standardised
+    features, in their standard deviations.
     """
 
     images: Annotated[int, Field(ge=2)]
+    side: Count | None = None
     width: Count
     depth: Count
     steps: Count
@@ -209,10 +212,10 @@ class GenerationParams(Strict):
 class SamplingParams(Strict):
     """What is drawn from the diffusion model of `generation`.
 
-    sources: how many validation images are sampled from. asymmetry: the least squared distance between such an image, its
-    mirror image, and those two with the object mirrored, over that between two images. samples: of each source. levels: of the
-    noise on features at which they are drawn; level: the one of them that claims are decided at. steps: of the solver. judge:
-    the model whose features tell the class of a sample. validation: how many other images the held-out loss is taken on.
+    sources: at most how many validation images are sampled from. asymmetry: the least squared distance between such an image,
+    its mirror image, and those two with the object mirrored, over that between two images. samples: of each source. levels: of
+    the noise on features at which they are drawn; level: the one of them that claims are decided at. steps: of the solver.
+    judge: the model whose features tell the class of a sample. validation: how many other images the held-out loss is taken on.
     """
 
     sources: Annotated[int, Field(ge=2)]

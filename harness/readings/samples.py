@@ -17,8 +17,9 @@ from harness.evidence.resampling import DRAWS, SEED, FloatArray
 
 # Share of the samples from a supervised network's features that must have the class that it sees in their source.
 FAITHFUL = 0.9
-# What a mirror image changes, and how much less of its variance samples may keep than a linear regression finds.
-PLACE, LACKING = "x", 0.2
+# What a mirror image changes, of a scene or of a photograph, and how much less of its variance samples may keep than a linear
+# regression finds.
+PLACES, LACKING = {"x": "the place in x", "balance": "the difference of right and left half"}, 0.2
 # Distances to two candidates that differ by less of their sum do not say which of the two a sample shows.
 UNDECIDED = 0.05
 
@@ -30,16 +31,16 @@ class Samples:
     distance: (source, sample, candidate) mean squared difference of pixels. candidates: the source and its mirror images, as
     `harness.data.mirrors` has them. sample_class: (source, sample), source_class: (source,), as a supervised network has them.
     label: (source,), the class that the source has. factor: (source, sample, value) of the factors that a sample was composed
-    from. read_out: (value,) R2 of each factor by linear regression on the same features. sources: digest of the image list;
-    estimates on equal sources are paired. draws: of the bootstrap.
+    from, or of a photograph's balance. read_out: (value,) R2 of each factor by linear regression on the same features. sources:
+    digest of the image list; estimates on equal sources are paired. draws: of the bootstrap.
     Raises InvalidInput on another shape.
     """
 
     distance: FloatArray
     candidates: tuple[str, ...]
-    sample_class: NDArray[np.int64]
-    source_class: NDArray[np.int64]
-    label: NDArray[np.int64]
+    sample_class: NDArray[np.integer]
+    source_class: NDArray[np.integer]
+    label: NDArray[np.integer]
     factor: FloatArray
     factors: tuple[str, ...]
     read_out: FloatArray
@@ -99,7 +100,8 @@ class Samples:
     def kept(self, factor: str) -> Estimate:
         """Share of a factor's variance that lies between sources: 0 where the features carry no information about it.
 
-        factor: what a scene is composed from, as `harness.data.latents` has it; flip is the way that the object faces.
+        factor: of a scene as `harness.data.latents` has it, where flip is the way that the object faces; or balance, the
+        difference between the halves of a photograph.
         """
         values = self.factor[:, :, self._at(factor)]
         values = np.sign(values) if factor == "flip" else values
@@ -112,15 +114,17 @@ class Samples:
         return float(self.read_out[self._at(factor)])
 
     def lacking(self) -> str:
-        """What samples keep of the place in x, where a linear regression finds more by more than LACKING; else empty.
+        """What samples keep of a factor that mirroring changes, where a regression finds more by over LACKING; else empty.
 
         Such a generator does not use what the features hold, and its samples say nothing about what they do not hold.
         """
-        kept, known = self.kept(PLACE), self.by_regression(PLACE)
+        factor = next(name for name in PLACES if name in self.factors)
+        kept, known = self.kept(factor), self.by_regression(factor)
         low, high = kept.interval()
         if high >= known - LACKING:
             return ""
-        return f"samples keep {kept.value:.2f} [{low:.2f}, {high:.2f}] of the place in x, a linear regression finds {known:.2f}"
+        share = f"{kept.value:.2f} [{low:.2f}, {high:.2f}]"
+        return f"samples keep {share} of {PLACES[factor]}, a linear regression finds {known:.2f}"
 
     def _at(self, factor: str) -> int:
         if factor not in self.factors:

@@ -14,11 +14,13 @@ from torch import nn
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.layout import Layout
 from harness.artifacts.tables import BANK
+from harness.data import drawn
 from harness.data.annotated import AnnotatedImages
 from harness.data.changes import changes_of
 from harness.data.coco import Annotations, Instances, encode
 from harness.data.images import Images, load
 from harness.models.build import build, normaliser
+from harness.models.denoiser import CONDITION
 from harness.models.layers import named_layers
 from harness.models.represent import represent
 from harness.models.tokens import LAYERS
@@ -30,6 +32,7 @@ from harness.stages.extract import bank_shapes
 from harness.stages.place import Place
 from harness.stages.probe import feature_sets
 from harness.training.detector import train
+from harness.training.diffusion import Generator
 from harness.training.probes import grid
 
 # Seconds: a network that takes longer for one image is measured by that.
@@ -93,7 +96,7 @@ def run(place: Place, *, device: str = "cpu", say: Callable[[str], None] = print
     else:
         probes = f"probes {_duration(sum(probe_operations(settings, one, classes) for one in layouts) / speed)}"
     say(f"products: k-NN {near}, {probes}, at least, at {speed / 1e12:.2g} TFLOP/s")
-    for line in detection(place, device):
+    for line in (*detection(place, device), *generation(place, device)):
         say(line)
     weights = [place.params.weights(model, place.profile) for model in models]
     recipes = [model for model, one in zip(models, weights, strict=True) if isinstance(one, Recipe) or model != start_of(model)]
@@ -139,6 +142,30 @@ def detector_seconds(settings: DetectionParams, network: nn.Module, layers: str,
         train(setup.features, images, setup.detector, 0, backbone=setup.backbone, device=device)
         taken.append((time.perf_counter() - start) / n)
     return taken[-1]
+
+
+def generation(place: Place, device: str) -> Iterator[str]:
+    """How long the profile's diffusion models take to train, at the rate measured here; nothing without any."""
+    settings, tokens = place.settings.generation, place.settings.generated
+    if settings is None or not tokens:
+        return
+    known_as, side = drawn.of(place.settings.data, settings.side, 0), settings.side
+    size = known_as.vectors("train", np.arange(1)).shape[1] if side is None else 3 * side**2
+    # A photograph of 128 pixels takes a core half a minute.
+    n = settings.batch if side is None else min(settings.batch, 2 if device == "cpu" else 16)
+    generator = Generator([CONDITION], settings, torch.from_numpy(known_as.shares(size))).to(device)
+    start = 0.0
+    for _ in range(2):  # The first warms up.
+        start = time.perf_counter()
+        told = generator.told([torch.zeros(n, CONDITION, device=device)], torch.zeros(n, device=device))
+        when = torch.zeros(n, dtype=torch.long, device=device)
+        generator.error(torch.zeros(n, size, device=device), told, when, torch.zeros(n, size, device=device)).mean().backward()
+        # Waits for the device.
+        nn.utils.clip_grad_norm_(generator.parameters(), 1.0).item()
+    took = (time.perf_counter() - start) / n
+    seen = settings.steps * settings.batch
+    total = _duration(len(tokens) * seen * took)
+    yield f"generation: {len(tokens)} x {seen:,} images through a diffusion model, {total}, at {1 / took:.1f} images/s"
 
 
 def forwards(settings: Profile) -> Forwards:

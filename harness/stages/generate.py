@@ -1,4 +1,4 @@
-"""Generate: train one diffusion model of scenes that is conditioned on the features of all sampled, frozen models."""
+"""Generate: train one diffusion model of images that is conditioned on the features of all sampled, frozen models."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from tqdm import tqdm
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.tables import LOSS
-from harness.data import images, latents, sprites
+from harness.data import drawn, images
 from harness.models import checkpoint
-from harness.params.images import ScenesData
 from harness.stages.finals import final_features
 from harness.stages.place import Place, resolved
 from harness.training.diffusion import KEPT_EVERY, Generator, train
@@ -30,22 +29,23 @@ def run(place: Place, token: str, *, scratch: Path = Path(".scratch"), until: in
     token: the one after the final norm, cls or gap, whose features are the condition. until: stop after so many steps and
     write the losses alone, to compare them with those of a whole run. An interrupted training is resumed from its state in
     .scratch.
-    Raises InvalidInput for a profile without generation, and for one without scenes of one object.
+    Raises InvalidInput for a profile without generation, for scenes of several objects, and for photographs without a side.
     """
     settings, data, sampled = place.settings.generation, place.settings.data, sorted(place.settings.sampled)
-    if settings is None or not sampled or not isinstance(data, ScenesData):
+    if settings is None or not sampled:
         field = f"profiles.{place.profile}.generation"
-        expected = "parameters of a diffusion model of scenes, and sampled, its models"
+        expected = "parameters of a diffusion model of images, and sampled, its models"
         raise InvalidInput("params.yaml", field=field, seen="none", expected=expected)
-    own = sprites.load(data.sprites, "train", Path(data.root) if data.root else None)
-    vectors = torch.from_numpy(latents.encode(own, data.world, "train", np.arange(settings.images)))
+    known_as = drawn.of(data, settings.side, place.settings.extract.seed)
+    vectors = torch.from_numpy(known_as.vectors("train", np.arange(settings.images)))
     source = images.load(data, "train", settings.images, place.settings.extract.seed)
     features, known = [], {}
     for model in tqdm(sampled, desc="features", unit="model", disable=not sys.stderr.isatty()):
         of_model, known[f"checkpoints/{model}"] = final_features(place, model, source, token, device=device)
         features.append(torch.from_numpy(of_model))
     torch.manual_seed(settings.seed)
-    generator = Generator(vectors.shape[1], [part.shape[1] for part in features], settings)
+    shares = torch.from_numpy(known_as.shares(vectors.shape[1]))
+    generator = Generator([part.shape[1] for part in features], settings, shares)
     state = scratch / resolved([token, data, settings, known])[:16]
     loss = train(generator, vectors, features, settings, state, until=until, device=device)
     provenance = place.provenance(__name__, [token, data, settings], inputs=known, libraries=LIBRARIES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,23 +18,21 @@ from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.provenance import digest
 from harness.artifacts.tables import SAMPLES, pack
-from harness.data import images, latents, mirrors, sprites
+from harness.data import drawn, images, mirrors
+from harness.data.drawn import Drawn
 from harness.data.images import Images, hashes
 from harness.maths.frechet import frechet
 from harness.maths.neighbours import classify
 from harness.models import checkpoint
-from harness.params.images import ScenesData
-from harness.params.profile import SamplingParams
+from harness.params.profile import GenerationParams, SamplingParams
 from harness.params.wording import nearest
 from harness.stages.finals import final_features
 from harness.stages.place import Place
 from harness.training.diffusion import Generator, held_out
 
 LIBRARIES = ("torch", "timm", "diffusers", "numpy", "scikit-learn")
-# Background and noise of a sample are drawn by its number, as those of no image that a model has seen.
-SPLIT = "samples"
 # Training images for the class of a sample and for the regression of factors; sources whose samples are kept to be shown.
-JUDGED_BY, KEPT = 4096, 32
+JUDGED_BY, KEPT = 4096, 12
 
 
 def run(place: Place, model: str, token: str, *, device: str = "cpu") -> None:
@@ -46,53 +43,56 @@ def run(place: Place, model: str, token: str, *, device: str = "cpu") -> None:
     Raises InvalidInput for a profile without generation, a model that it does not sample, and a generator that was trained on
     other checkpoints; MissingArtifact without a generator.
     """
-    settings, data, sampled = place.settings.sampling, place.settings.data, place.settings.sampled
-    if settings is None or model not in sampled or not isinstance(data, ScenesData):
+    settings, generation, data = place.settings.sampling, place.settings.generation, place.settings.data
+    sampled = place.settings.sampled
+    if settings is None or generation is None or model not in sampled:
         expected = nearest(model, sampled) if sampled else "no model: the profile samples none"
         raise InvalidInput("params.yaml", field=f"profiles.{place.profile}.sampled", seen=model, expected=expected)
     pool, seed = place.settings.extract.images, place.settings.extract.seed
-    chosen, made = _sources(data, settings, pool, seed)
+    known_as = drawn.of(data, generation.side, seed)
+    chosen, names, made = _sources(known_as, settings, pool)
     validation = images.load(data, "validation", pool + settings.validation, seed)
     features, weights = final_features(place, model, validation, token, device=device)
-    own = sprites.load(data.sprites, "validation", Path(data.root) if data.root else None)
-    vectors = torch.from_numpy(latents.encode(own, data.world, "validation", np.arange(pool, len(validation)))).to(device)
+    vectors = torch.from_numpy(known_as.vectors("validation", np.arange(pool, len(validation)))).to(device)
     index = sorted(sampled).index(model)
-    generator, inputs = _generator(place, token, vectors.shape[1], weights, model)
+    generator, inputs = _generator(place, generation, token, known_as.shares(vectors.shape[1]), weights, model)
     generator.to(device).eval()
     known = generator.features(torch.from_numpy(features).to(device), index)
     learnt = images.load(data, "train", JUDGED_BY, seed)
     to_learn = generator.features(
         torch.from_numpy(final_features(place, model, learnt, token, device=device)[0]).to(device), index
     )
-    sprites_learnt = sprites.load(data.sprites, "train", Path(data.root) if data.root else None)
-    truth = latents.encode(sprites_learnt, data.world, "train", np.arange(len(learnt)))
+    truth = known_as.vectors("train", np.arange(len(learnt)))
 
     fixed = torch.Generator().manual_seed(settings.seed)
     given = known[chosen].repeat_interleave(settings.samples, 0)
     noise = torch.randn(len(given), vectors.shape[1], generator=fixed).to(device)
     shaken = torch.randn(given.shape, generator=fixed).to(device)
-    side, every = own.alpha.shape[1], np.arange(len(given))
-    drawn, factors = [], []
+    made_of, factors = [], []
     for level in tqdm(settings.levels, desc=model, unit="level", disable=not sys.stderr.isatty()):
-        found = generator.sample(given + level * shaken, index, level, noise, steps=settings.steps).cpu().numpy()
-        drawn.append(latents.decode(found, side, data.world, SPLIT, every))
-        factors.append(found[:, -len(latents.FACTORS) :])
+        parts = zip((given + level * shaken).split(generation.batch), noise.split(generation.batch), strict=True)
+        found = torch.cat([generator.sample(one, index, level, start, steps=settings.steps) for one, start in parts])
+        made_of.append(known_as.decode(found.cpu().numpy()))
+        factors.append(known_as.values(found.cpu().numpy()))
     by_source, values = (
-        [part.reshape(len(chosen), settings.samples, *part.shape[1:]) for part in parts] for parts in (drawn, factors)
+        [part.reshape(len(chosen), settings.samples, *part.shape[1:]) for part in parts] for parts in (made_of, factors)
     )
     at = settings.levels.index(settings.level)
-    others = validation.part(pool, len(validation))
-    arrays, judged_by = _judged(place, settings, made[0], learnt, others, drawn, device)
+    others = known_as.images("validation", len(validation)).part(pool, len(validation))
+    real = (known_as.images("train", len(learnt)), others)
+    arrays, judged_by = _judged(place, settings, known_as, made[0], real, made_of, device)
     arrays |= {
         "levels": np.array(settings.levels),
         "level": np.array([at]),
-        "candidates": pack(mirrors.CANDIDATES),
-        "factors": pack(latents.FACTORS),
-        "factor": np.stack(values),
+        "candidates": pack(names),
+        "factors": pack(known_as.factors),
+        "factor": np.stack(values).astype(np.float16),
         "source": chosen,
         "distance": np.stack([mirrors.distances(part, made) for part in by_source]),
-        "label": validation.label[chosen],
-        "read_out": _read_out(to_learn, truth, known[pool:], vectors, settings.levels),
+        "label": validation.label[chosen].astype(np.int16),
+        "read_out": _read_out(
+            to_learn, known_as.values(truth), known[pool:], known_as.values(vectors.cpu().numpy()), settings.levels
+        ),
         "held_out": _held_out(generator, vectors, known[pool:], index, settings.levels),
         "picture": by_source[at][:KEPT],
         "original": made[0][:KEPT],
@@ -108,27 +108,31 @@ def run(place: Place, model: str, token: str, *, device: str = "cpu") -> None:
     store.write_arrays(place.path("samples", token, model), SAMPLES, arrays, provenance)
 
 
-def _sources(data: ScenesData, settings: SamplingParams, pool: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Which of the first validation images are sampled from, (n,), and their candidates, (c, n, s, s, 3)."""
-    made = mirrors.candidates(data, pool, seed)
+def _sources(
+    known_as: Drawn, settings: SamplingParams, pool: int
+) -> tuple[NDArray[np.int64], tuple[str, ...], NDArray[np.uint8]]:
+    """Which of the first validation images are sampled from, (n,), and their candidates, names and (c, n, s, s, 3)."""
+    names, made = known_as.candidates(pool)
     chosen = np.flatnonzero(mirrors.asymmetry(made) >= settings.asymmetry)[: settings.sources]
     if len(chosen) < 2:
         seen, expected = f"{len(chosen)} of {pool} validation images differ so much from their mirror images", "two or more"
         raise InvalidInput("params.yaml", field="sampling.asymmetry", seen=seen, expected=expected)
-    return chosen, made[:, chosen]
+    return chosen, names, made[:, chosen]
 
 
-def _generator(place: Place, token: str, size: int, weights: str, model: str) -> tuple[Generator, dict[str, str]]:
+def _generator(
+    place: Place, settings: GenerationParams, token: str, shares: NDArray[np.float32], weights: str, model: str
+) -> tuple[Generator, dict[str, str]]:
     """The profile's generator, and its SHA-256 by its name. Raises InvalidInput where it knows another checkpoint."""
-    path, sampled, settings = place.path("generator", token), sorted(place.settings.sampled), place.settings.generation
+    path, sampled = place.path("generator", token), sorted(place.settings.sampled)
     step = f"run dvc repro -s generate@{place.profile}-{token}"
-    if settings is None or not path.is_file():
+    if not path.is_file():
         raise MissingArtifact(path, "no generator was trained", next_step=step)
     # Its shape is not known before it is read: each model has a first layer of its own width.
     with safe_open(path, "np") as file:
         count = sum(re.fullmatch(r"mean_\d+", name) is not None for name in file.keys())  # noqa: SIM118
         widths = [file.get_slice(f"mean_{i}").get_shape()[0] for i in range(count)]
-    generator = Generator(size, widths, settings)
+    generator = Generator(widths, settings, torch.from_numpy(shares))
     arrays = checkpoint.load(path, generator)
     known = {name.removeprefix("checkpoints/"): sha256 for name, sha256 in arrays.provenance.inputs.items()}
     if sorted(known) != sampled:
@@ -142,22 +146,23 @@ def _generator(place: Place, token: str, size: int, weights: str, model: str) ->
 def _judged(
     place: Place,
     settings: SamplingParams,
+    known_as: Drawn,
     sources: NDArray[np.uint8],
-    train: Images,
-    others: Images,
-    drawn: list[NDArray[np.uint8]],
+    real: tuple[Images, Images],
+    made: list[NDArray[np.uint8]],
     device: str,
 ) -> tuple[dict[str, NDArray[np.generic]], str]:
     """As the judge has them: classes of sources and of samples by level, by 20-NN among training images, how far samples
     are from other images, and the SHA-256 of its checkpoint.
+
+    real: training images to learn from, and other validation images. Both are as small as the samples are.
     """
-    knn = place.settings.knn
-    read = (part.read(np.arange(len(part))) for part in (train, others))
-    parts = [*read, sources, *drawn]
+    knn, train = place.settings.knn, real[0]
+    parts = [*(part.read(np.arange(len(part))) for part in real), sources, *made]
     every = np.concatenate(parts)
-    own = Images(np.zeros(len(every), np.int64), train.classes, lambda index: every[index])
+    own = Images(np.zeros(len(every), np.int64), train.classes, lambda index: known_as.enlarged(every[index]))
     features, sha256 = final_features(place, settings.judge, own, device=device)
-    bank, real, *asked = np.split(features, np.cumsum([len(part) for part in parts])[:-1])
+    bank, seen, *asked = np.split(features, np.cumsum([len(part) for part in parts])[:-1])
     answer = classify(
         torch.from_numpy(bank),
         torch.from_numpy(train.label),
@@ -167,10 +172,10 @@ def _judged(
         temperature=knn.temperature,
     ).numpy()
     return {
-        "source_class": answer[: len(sources)],
-        "sample_class": answer[len(sources) :].reshape(len(drawn), len(sources), -1),
-        "frechet": np.array([frechet(part, real) for part in asked[1:]]),
-        "frechet_floor": np.array([frechet(real[::2], real[1::2])]),
+        "source_class": answer[: len(sources)].astype(np.int16),
+        "sample_class": answer[len(sources) :].reshape(len(made), len(sources), -1).astype(np.int16),
+        "frechet": np.array([frechet(part, seen) for part in asked[1:]]),
+        "frechet_floor": np.array([frechet(seen[::2], seen[1::2])]),
     }, sha256
 
 
@@ -182,18 +187,17 @@ def _held_out(
 
 
 def _read_out(
-    learnt: Tensor, truth: NDArray[np.float32], judged: Tensor, vectors: Tensor, levels: tuple[float, ...]
+    learnt: Tensor, truth: NDArray[np.float32], judged: Tensor, wanted: NDArray[np.float32], levels: tuple[float, ...]
 ) -> NDArray[np.float64]:
     """(level, factor): R2 of the factors by ridge regression on features with noise.
 
-    learnt, judged: (n, width), standardised features of training images and of validation images. truth, vectors: theirs.
+    learnt, judged: (n, width), standardised features of training and of validation images. truth, wanted: (n, factor), theirs.
     """
-    own = [part[:, -len(latents.FACTORS) :] for part in (truth, vectors.cpu().numpy())]
     features = [part.cpu().numpy() for part in (learnt, judged)]
     noise = [np.random.default_rng(i).normal(size=part.shape) for i, part in enumerate(features)]
     rows = []
     for level in levels:
         seen, other = (part + level * drawn for part, drawn in zip(features, noise, strict=True))
-        found = Ridge(alpha=1.0).fit(seen, own[0]).predict(other)
-        rows.append(r2_score(own[1], found, multioutput="raw_values"))
+        found = Ridge(alpha=1.0).fit(seen, truth).predict(other)
+        rows.append(r2_score(wanted, found, multioutput="raw_values"))
     return np.stack(rows)

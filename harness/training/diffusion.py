@@ -1,6 +1,6 @@
 """Conditional diffusion (RCDM, Bordes et al., 2022): samples that are conditioned on a frozen representation alone.
 
-One denoiser serves the representations of several models. It draws vectors, from which scenes are composed. Features are
+One denoiser serves the representations of several models. It draws vectors, from which images are made. Features are
 standardised over the training images. Noise of a random level is added to them, and the denoiser is told the level, so that
 samples can be drawn at any level up to the largest. The schedule is the cosine one, and the denoiser predicts v (Salimans and
 Ho, 2022).
@@ -37,10 +37,12 @@ SCHEDULE = {"num_train_timesteps": TIMES, "beta_schedule": "squaredcos_cap_v2", 
 class Generator(nn.Module):
     """A denoiser, a first layer for each model's features, and what vectors and features are standardised by."""
 
-    def __init__(self, size: int, widths: Sequence[int], params: GenerationParams) -> None:
-        """size: of the vectors. widths: of the features of each model."""
+    def __init__(self, widths: Sequence[int], params: GenerationParams, shares: Tensor) -> None:
+        """widths: of the features of each model. shares: (d,), of the loss, that the entries of a vector have; 1 in all."""
         super().__init__()
-        self.denoiser, self.condition = Denoiser(size, params.width, params.depth), Condition(widths)
+        size = len(shares)
+        self.register_buffer("shares", shares)
+        self.denoiser, self.condition = _denoiser(size, params), Condition(widths)
         self.schedule = DDPMScheduler(**SCHEDULE)
         for name, width in (("vector", size), *((str(i), width) for i, width in enumerate(widths))):
             self.register_buffer(f"mean_{name}", torch.zeros(width))
@@ -52,8 +54,9 @@ class Generator(nn.Module):
         Raises InvalidInput for features that are not finite, or that are the same for all images.
         """
         # An entry that hardly varies is no more important than one that does.
-        self.get_buffer("mean_vector").copy_(vectors.mean(0))
-        self.get_buffer("std_vector").copy_(vectors.std(0).clamp(min=LEAST_STD))
+        mean, std = _statistics(vectors)
+        self.get_buffer("mean_vector").copy_(mean)
+        self.get_buffer("std_vector").copy_(std.clamp(min=LEAST_STD))
         for i, known in enumerate(features):
             std = known.std(0)
             finite = torch.isfinite(known).all()
@@ -84,12 +87,12 @@ class Generator(nn.Module):
         return torch.cat([self.condition(part, level, i) for i, (part, level) in enumerate(parts)])
 
     def error(self, clean: Tensor, told: Tensor, time: Tensor, noise: Tensor) -> Tensor:
-        """Squared error of v for each image, (n,).
+        """Squared error of v for each image, (n,), the mean over a vector's entries by their shares.
 
         clean: (n, d), standardised. told: (n, width) conditions. time: (n,) in 0 to TIMES - 1. noise: like clean.
         """
         noisy, v = self.schedule.add_noise(clean, noise, time), self.schedule.get_velocity(clean, noise, time)
-        return F.mse_loss(self.denoiser(noisy, time / TIMES, told), v, reduction="none").mean(1)
+        return F.mse_loss(self.denoiser(noisy, time / TIMES, told), v, reduction="none") @ self.get_buffer("shares")
 
     @torch.inference_mode()
     def sample(self, given: Tensor, model: int, level: float, noise: Tensor, *, steps: int) -> Tensor:
@@ -108,6 +111,23 @@ class Generator(nn.Module):
         return found * self.get_buffer("std_vector") + self.get_buffer("mean_vector")
 
 
+def _denoiser(size: int, params: GenerationParams) -> nn.Module:
+    if params.side is None:
+        return Denoiser(size, params.width, params.depth)
+    # Scenes need none of it, and its import takes seconds.
+    from harness.models.unet import UNet
+
+    return UNet(params.side, params.width, params.depth)
+
+
+def _statistics(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (d,) of vectors (n, d), in parts: photographs as floating-point numbers may not fit."""
+    n, parts = len(vectors), vectors.split(4096)
+    mean = torch.stack([part.sum(0, dtype=torch.float64) for part in parts]).sum(0) / n
+    squares = torch.stack([(part - mean).square().sum(0) for part in parts]).sum(0)
+    return mean, (squares / (n - 1)).sqrt()
+
+
 def train(
     generator: Generator,
     vectors: Tensor,
@@ -120,14 +140,15 @@ def train(
 ) -> list[float]:
     """Train in place; the generator ends with the moving average of its weights. Returns the mean loss of each KEPT_EVERY.
 
-    vectors: (n, d). features: of each model (n, width). Each batch has as many images for one model as for another.
+    vectors: (n, d), of any type. features: of each model (n, width). Each batch has as many images for one model as for
+    another.
     scratch: folder of the resumable state. An interrupted run ends with the same weights as an uninterrupted one.
     until: stop after so many steps of the schedule. Raises InvalidInput when the loss stops being finite.
     """
     torch.manual_seed(params.seed)
     generator.standardise_by(vectors, features)
     generator.to(device).train()
-    wanted = generator.vectors(vectors.to(device))
+    wanted = vectors.to(device)
     known = [generator.features(part.to(device), i) for i, part in enumerate(features)]
     optimiser = torch.optim.AdamW(generator.parameters(), lr=params.rate, weight_decay=0.01)
     average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(params.ema))
@@ -148,7 +169,7 @@ def train(
         given = [part[own] for part, own in zip(known, chosen.split(share), strict=True)]
         given = [one + level[:, None] * torch.randn_like(one) for one, level in zip(given, levels.split(share), strict=True)]
         time = torch.randint(TIMES, (params.batch,)).to(device)
-        clean = wanted[chosen]
+        clean = generator.vectors(wanted[chosen])
         loss = generator.error(clean, generator.told(given, levels), time, torch.randn_like(clean)).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -179,11 +200,10 @@ def held_out(generator: Generator, vectors: Tensor, given: Tensor, model: int, *
     """
     generator.eval()
     fixed = torch.Generator().manual_seed(0)
-    clean = generator.vectors(vectors)
     time = torch.randint(TIMES, (len(vectors),), generator=fixed).to(vectors.device)
-    noise = torch.randn(clean.shape, generator=fixed).to(vectors.device)
+    noise = torch.randn(vectors.shape, generator=fixed).to(vectors.device)
     total = 0.0
     for part in torch.arange(len(vectors)).split(batch):
         told = generator.condition(given[part], torch.full((len(part),), level, device=vectors.device), model)
-        total += generator.error(clean[part], told, time[part], noise[part]).sum().item()
+        total += generator.error(generator.vectors(vectors[part]), told, time[part], noise[part]).sum().item()
     return total / len(vectors)

@@ -50,3 +50,10 @@ def test_scenes_of_several_objects_and_another_width_are_refused() -> None:
         latents.decode(np.zeros((40, 70)), 8, several, "validation", INDEX)
     with pytest.raises(InvalidInput, match="64 opacities and 6 factors"):
         latents.decode(np.zeros((40, 71)), 8, WORLD, "validation", INDEX)
+
+
+def test_opacities_and_factors_have_one_half_of_a_loss_each() -> None:
+    found = latents.shares(64 + len(latents.FACTORS))
+    assert found[: -len(latents.FACTORS)].sum() == pytest.approx(0.5)
+    assert found[-len(latents.FACTORS) :].sum() == pytest.approx(0.5)
+    assert len(set(found.tolist())) == 2

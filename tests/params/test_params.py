@@ -385,6 +385,7 @@ def test_a_model_with_weights_that_its_profile_does_not_name_is_refused() -> Non
         ("knn.k", 8193, "", "at most extract.bank, 8192"),
         ("probe.images", 8193, "", "at most extract.bank, 8192"),
         ("similarity.k", 1024, "", "below extract.images, 1024"),
+        ("generation.side", 16, "", "none: scenes are drawn as vectors"),
         ("similarity.subsets", 257, "", "at most 256: 4 of the 1024"),
         ("sweep.minibatches", [3, 6], ".0", "at least 4"),
         ("sweep.minibatches", [64, 32, 1024, 96], ".3", "a divisor of the largest, 1024"),

@@ -143,6 +143,20 @@ def test_detectors_are_counted_at_a_rate_measured_here(capsys: pytest.CaptureFix
     assert all(float(re.findall(r"at ([\d.]+) images/s", line)[0]) > 0 for line in found)
 
 
+def test_diffusion_models_are_counted_at_a_rate_measured_here() -> None:
+    known = load_params(ROOT / "params.yaml")
+    assert list(cost.generation(Place(known, "paper"), "cpu")) == []
+    for name, changes in (("embedded", {"width": 16}), ("paper", {"side": 8, "width": 8, "depth": 2, "batch": 4})):
+        settings = known.of(name).generation
+        assert settings is not None
+        small = settings.model_copy(update={"steps": 30, **changes})
+        update = {"generated": ("cls",), "sampled": ("mae", "moco_v3"), "generation": small}
+        own = known.model_copy(update={"profiles": {name: known.of(name).model_copy(update=update)}})
+        (line,) = cost.generation(Place(own, name), "cpu")
+        assert line.startswith(f"generation: 1 x {30 * small.batch:,} images through a diffusion model, 0 minutes, at ")
+        assert float(re.findall(r"at ([\d.]+) images/s", line)[0]) > 0
+
+
 def test_a_detector_whose_features_do_not_fit_into_memory_forwards_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_params(ROOT / "params.yaml").of("embedded").detection
     assert settings is not None

@@ -111,8 +111,8 @@ def test_what_a_linear_regression_finds_is_one_of_what_features_are_and_nothing_
     truth = rng.uniform(-1, 1, (900, 6)).astype(np.float32)
     features = np.concatenate([truth[:, :5] @ rng.normal(size=(5, 5)), rng.normal(size=(900, 3))], 1).astype(np.float32)
     parts = [torch.from_numpy(part[half]) for part in (features, truth) for half in (slice(600), slice(600, None))]
-    learnt, judged, _, vectors = parts
-    found = sample._read_out(learnt, truth[:600], judged, vectors, (0.0, 1.0))
+    learnt, judged, _, wanted = parts
+    found = sample._read_out(learnt, truth[:600], judged, wanted.numpy(), (0.0, 1.0))
     assert found.shape == (2, 6)
     assert found[0, :5] == pytest.approx(np.ones(5), abs=0.05)
     assert found[0, 5] == pytest.approx(0, abs=0.05)

@@ -15,6 +15,7 @@ from harness.training import diffusion
 from harness.training.diffusion import Generator, held_out, train
 
 N, SIZE = 64, 12
+SHARES = torch.linspace(1, 2, SIZE) / torch.linspace(1, 2, SIZE).sum()
 
 
 def params_of(**changes: object) -> GenerationParams:
@@ -42,7 +43,7 @@ def data(seed: int = 0) -> tuple[Tensor, list[Tensor]]:
 
 
 def generator_of(*widths: int, **changes: object) -> Generator:
-    return Generator(SIZE, widths, params_of(**changes))
+    return Generator(widths, params_of(**changes), SHARES)
 
 
 def test_the_solver_draws_from_the_distribution_whose_best_prediction_it_is_given() -> None:
@@ -67,12 +68,12 @@ def test_the_solver_draws_from_the_distribution_whose_best_prediction_it_is_give
     assert drawn.std().item() == pytest.approx(40 * variance**0.5, rel=0.03)
 
 
-def test_the_loss_of_the_true_velocity_is_zero_and_that_of_nothing_its_mean_square() -> None:
+def test_the_loss_of_the_true_velocity_is_zero_and_that_of_nothing_its_mean_square_by_shares() -> None:
     generator = generator_of(2)
     clean, noise = torch.randn(4, SIZE), torch.randn(4, SIZE)
     time = torch.tensor([0, 300, 700, 999])
     velocity = diffusion.DDPMScheduler(**diffusion.SCHEDULE).get_velocity(clean, noise, time)
-    for answer, expected in ((velocity, torch.zeros(4)), (torch.zeros_like(velocity), velocity.square().mean(1))):
+    for answer, expected in ((velocity, torch.zeros(4)), (torch.zeros_like(velocity), velocity.square() @ SHARES)):
         generator.denoiser = _Answers(answer)
         assert torch.allclose(generator.error(clean, torch.zeros(4, CONDITION), time, noise), expected)
 
