@@ -14,11 +14,11 @@ from torch import nn
 from harness.artifacts.errors import MissingArtifact
 from harness.artifacts.layout import Layout
 from harness.artifacts.tables import BANK
-from harness.data import drawn
 from harness.data.annotated import AnnotatedImages
 from harness.data.changes import changes_of
 from harness.data.coco import Annotations, Instances, encode
 from harness.data.images import Images, load
+from harness.data.targets import targets_of
 from harness.models.build import build, normaliser
 from harness.models.denoiser import CONDITION
 from harness.models.layers import named_layers
@@ -149,11 +149,11 @@ def generation(place: Place, device: str) -> Iterator[str]:
     settings, tokens = place.settings.generation, place.settings.generated
     if settings is None or not tokens:
         return
-    known_as, side = drawn.of(place.settings.data, settings.side, 0), settings.side
-    size = known_as.vectors("train", np.arange(1)).shape[1] if side is None else 3 * side**2
+    targets, side = targets_of(place.settings.data, settings.side, 0), settings.side
+    size = targets.vectors("train", np.arange(1)).shape[1] if side is None else 3 * side**2
     # A photograph of 128 pixels takes a core half a minute.
     n = settings.batch if side is None else min(settings.batch, 2 if device == "cpu" else 16)
-    generator = Generator([CONDITION], settings, torch.from_numpy(known_as.shares(size))).to(device)
+    generator = Generator([CONDITION], settings, torch.from_numpy(targets.shares(size))).to(device)
     start = 0.0
     for _ in range(2):  # The first warms up.
         start = time.perf_counter()

@@ -13,7 +13,8 @@ from tqdm import tqdm
 from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.tables import LOSS
-from harness.data import drawn, images
+from harness.data import images
+from harness.data.targets import targets_of
 from harness.models import checkpoint
 from harness.stages.finals import final_features
 from harness.stages.place import Place, resolved
@@ -36,15 +37,15 @@ def run(place: Place, token: str, *, scratch: Path = Path(".scratch"), until: in
         field = f"profiles.{place.profile}.generation"
         expected = "parameters of a diffusion model of images, and sampled, its models"
         raise InvalidInput("params.yaml", field=field, seen="none", expected=expected)
-    known_as = drawn.of(data, settings.side, place.settings.extract.seed)
-    vectors = torch.from_numpy(known_as.vectors("train", np.arange(settings.images)))
+    targets = targets_of(data, settings.side, place.settings.extract.seed)
+    vectors = torch.from_numpy(targets.vectors("train", np.arange(settings.images)))
     source = images.load(data, "train", settings.images, place.settings.extract.seed)
     features, known = [], {}
     for model in tqdm(sampled, desc="features", unit="model", disable=not sys.stderr.isatty()):
         of_model, known[f"checkpoints/{model}"] = final_features(place, model, source, token, device=device)
         features.append(torch.from_numpy(of_model))
     torch.manual_seed(settings.seed)
-    shares = torch.from_numpy(known_as.shares(vectors.shape[1]))
+    shares = torch.from_numpy(targets.shares(vectors.shape[1]))
     generator = Generator([part.shape[1] for part in features], settings, shares)
     state = scratch / resolved([token, data, settings, known])[:16]
     loss = train(generator, vectors, features, settings, state, until=until, device=device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -18,9 +19,9 @@ from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.provenance import digest
 from harness.artifacts.tables import SAMPLES, pack
-from harness.data import drawn, images, mirrors
-from harness.data.drawn import Drawn
+from harness.data import images, mirrors
 from harness.data.images import Images, hashes
+from harness.data.targets import Targets, targets_of
 from harness.maths.frechet import frechet
 from harness.maths.neighbours import classify
 from harness.models import checkpoint
@@ -49,49 +50,40 @@ def run(place: Place, model: str, token: str, *, device: str = "cpu") -> None:
         expected = nearest(model, sampled) if sampled else "no model: the profile samples none"
         raise InvalidInput("params.yaml", field=f"profiles.{place.profile}.sampled", seen=model, expected=expected)
     pool, seed = place.settings.extract.images, place.settings.extract.seed
-    known_as = drawn.of(data, generation.side, seed)
-    chosen, names, made = _sources(known_as, settings, pool)
+    targets = targets_of(data, generation.side, seed)
+    chosen, names, made = _sources(targets, settings, pool)
     validation = images.load(data, "validation", pool + settings.validation, seed)
     features, weights = final_features(place, model, validation, token, device=device)
-    vectors = torch.from_numpy(known_as.vectors("validation", np.arange(pool, len(validation)))).to(device)
+    vectors = torch.from_numpy(targets.vectors("validation", np.arange(pool, len(validation)))).to(device)
     index = sorted(sampled).index(model)
-    generator, inputs = _generator(place, generation, token, known_as.shares(vectors.shape[1]), weights, model)
+    generator, inputs = _generator(place, generation, token, targets.shares(vectors.shape[1]), weights, model)
     generator.to(device).eval()
     known = generator.features(torch.from_numpy(features).to(device), index)
     learnt = images.load(data, "train", JUDGED_BY, seed)
     to_learn = generator.features(
         torch.from_numpy(final_features(place, model, learnt, token, device=device)[0]).to(device), index
     )
-    truth = known_as.vectors("train", np.arange(len(learnt)))
+    truth = targets.vectors("train", np.arange(len(learnt)))
 
-    fixed = torch.Generator().manual_seed(settings.seed)
-    given = known[chosen].repeat_interleave(settings.samples, 0)
-    noise = torch.randn(len(given), vectors.shape[1], generator=fixed).to(device)
-    shaken = torch.randn(given.shape, generator=fixed).to(device)
-    made_of, factors = [], []
-    for level in tqdm(settings.levels, desc=model, unit="level", disable=not sys.stderr.isatty()):
-        parts = zip((given + level * shaken).split(generation.batch), noise.split(generation.batch), strict=True)
-        found = torch.cat([generator.sample(one, index, level, start, steps=settings.steps) for one, start in parts])
-        made_of.append(known_as.decode(found.cpu().numpy()))
-        factors.append(known_as.values(found.cpu().numpy()))
-    by_source, values = (
-        [part.reshape(len(chosen), settings.samples, *part.shape[1:]) for part in parts] for parts in (made_of, factors)
-    )
+    found = list(_drawn(generator, known[chosen], index, settings, generation.batch))
+    pictures = [targets.decode(part) for part in found]
+    by_source = [part.reshape(len(chosen), settings.samples, *part.shape[1:]) for part in pictures]
+    values = [targets.values(part).reshape(len(chosen), settings.samples, -1) for part in found]
     at = settings.levels.index(settings.level)
-    others = known_as.images("validation", len(validation)).part(pool, len(validation))
-    real = (known_as.images("train", len(learnt)), others)
-    arrays, judged_by = _judged(place, settings, known_as, made[0], real, made_of, device)
+    others = targets.images("validation", len(validation)).part(pool, len(validation))
+    real = (targets.images("train", len(learnt)), others)
+    arrays, judged_by = _judged(place, settings, targets, made[0], real, pictures, device)
     arrays |= {
         "levels": np.array(settings.levels),
         "level": np.array([at]),
         "candidates": pack(names),
-        "factors": pack(known_as.factors),
+        "factors": pack(targets.factors),
         "factor": np.stack(values).astype(np.float16),
         "source": chosen,
         "distance": np.stack([mirrors.distances(part, made) for part in by_source]),
         "label": validation.label[chosen].astype(np.int16),
         "read_out": _read_out(
-            to_learn, known_as.values(truth), known[pool:], known_as.values(vectors.cpu().numpy()), settings.levels
+            to_learn, targets.values(truth), known[pool:], targets.values(vectors.cpu().numpy()), settings.levels
         ),
         "held_out": _held_out(generator, vectors, known[pool:], index, settings.levels),
         "picture": by_source[at][:KEPT],
@@ -109,10 +101,10 @@ def run(place: Place, model: str, token: str, *, device: str = "cpu") -> None:
 
 
 def _sources(
-    known_as: Drawn, settings: SamplingParams, pool: int
+    targets: Targets, settings: SamplingParams, pool: int
 ) -> tuple[NDArray[np.int64], tuple[str, ...], NDArray[np.uint8]]:
     """Which of the first validation images are sampled from, (n,), and their candidates, names and (c, n, s, s, 3)."""
-    names, made = known_as.candidates(pool)
+    names, made = targets.candidates(pool)
     chosen = np.flatnonzero(mirrors.asymmetry(made) >= settings.asymmetry)[: settings.sources]
     if len(chosen) < 2:
         seen, expected = f"{len(chosen)} of {pool} validation images differ so much from their mirror images", "two or more"
@@ -143,10 +135,24 @@ def _generator(
     return generator, {f"generator/{token}": arrays.sha256}
 
 
+def _drawn(
+    generator: Generator, known: Tensor, index: int, settings: SamplingParams, batch: int
+) -> Iterator[NDArray[np.float32]]:
+    """Vectors (sources x samples, d) at each level, source by source, from a model's standardised features (sources, width)."""
+    fixed = torch.Generator().manual_seed(settings.seed)
+    given = known.repeat_interleave(settings.samples, 0)
+    noise = torch.randn(len(given), len(generator.get_buffer("mean_vector")), generator=fixed).to(known.device)
+    shaken = torch.randn(given.shape, generator=fixed).to(known.device)
+    for level in tqdm(settings.levels, unit="level", disable=not sys.stderr.isatty()):
+        parts = zip((given + level * shaken).split(batch), noise.split(batch), strict=True)
+        found = [generator.sample(one, index, level, start, steps=settings.steps) for one, start in parts]
+        yield torch.cat(found).cpu().numpy()
+
+
 def _judged(
     place: Place,
     settings: SamplingParams,
-    known_as: Drawn,
+    targets: Targets,
     sources: NDArray[np.uint8],
     real: tuple[Images, Images],
     made: list[NDArray[np.uint8]],
@@ -160,7 +166,7 @@ def _judged(
     knn, train = place.settings.knn, real[0]
     parts = [*(part.read(np.arange(len(part))) for part in real), sources, *made]
     every = np.concatenate(parts)
-    own = Images(np.zeros(len(every), np.int64), train.classes, lambda index: known_as.enlarged(every[index]))
+    own = Images(np.zeros(len(every), np.int64), train.classes, lambda index: targets.enlarged(every[index]))
     features, sha256 = final_features(place, settings.judge, own, device=device)
     bank, seen, *asked = np.split(features, np.cumsum([len(part) for part in parts])[:-1])
     answer = classify(

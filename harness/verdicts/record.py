@@ -73,9 +73,10 @@ _COLUMNS = (
 def write(path: Path, records: Iterable[Record]) -> None:
     """Write the records as JSON, sorted by source and id, whole or not at all; as a table where the path ends in .csv.
 
-    The table has no provenance and no instrument, and is not read back.
+    Numbers have ten significant digits: further ones differ with the number of threads. The table has no provenance and no
+    instrument, and is not read back.
     """
-    rows = [asdict(record) for record in sorted(records, key=lambda r: (r.source, r.id))]
+    rows = [_row(record) for record in sorted(records, key=lambda r: (r.source, r.id))]
     if path.suffix == ".csv":
         out = io.StringIO()
         table = csv.DictWriter(out, _COLUMNS, extrasaction="ignore", lineterminator="\n")
@@ -84,6 +85,17 @@ def write(path: Path, records: Iterable[Record]) -> None:
         write_bytes(path, out.getvalue().encode())
         return
     write_bytes(path, (json.dumps(rows, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+def _row(record: Record) -> dict[str, Any]:
+    row = asdict(record)
+    for name in ("estimate", "margin"):
+        row[name] = None if row[name] is None else _rounded(row[name])
+    return row | {"interval": record.interval and tuple(map(_rounded, record.interval))}
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.10g}")
 
 
 def read(path: Path) -> list[Record]:

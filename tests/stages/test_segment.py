@@ -18,7 +18,7 @@ from harness.readings.segmentation import Segmentation
 from harness.stages import segment, weights
 from harness.stages.place import Place
 
-N = 40
+N, BLOCKS = 40, 4
 
 
 def place_of(**changes: object) -> Place:
@@ -26,7 +26,10 @@ def place_of(**changes: object) -> Place:
     profile = known.of("embedded")
     assert profile.segmentation is not None
     few = profile.segmentation.model_copy(update={"train": 40, "validation": N})
-    own = profile.model_copy(update={"segmentation": few} | changes)
+    vit = profile.architectures["vit"]
+    shallow = vit.model_copy(update={"options": vit.options | {"depth": BLOCKS}})
+    update = {"segmentation": few, "architectures": profile.architectures | {"vit": shallow}}
+    own = profile.model_copy(update=update | changes)
     return Place(known.model_copy(update={"profiles": known.profiles | {"embedded": own}}), "embedded")
 
 
@@ -44,7 +47,7 @@ def test_pixels_add_up_to_those_of_the_scenes(measured: store.Arrays) -> None:
     place = place_of()
     world = place.settings.detection.world
     owner = scenes.compose(sprites.load("digits", "validation"), world, "validation", np.arange(N)).owner
-    assert measured["union"].shape == (12, len(REGIONS), N)
+    assert measured["union"].shape == (BLOCKS, len(REGIONS), N)
     # What is object and what is background, where the prediction is right, and all pixels where it is anything.
     objects, background = (REGIONS.index(name) for name in ("objects", "background"))
     right = measured["intersection"][:, objects] + measured["intersection"][:, background].astype(int)

@@ -1,4 +1,4 @@
-"""What a generator draws: vectors of images and back, values that mirroring changes, and sides that do not fit the images."""
+"""Targets of a generator: vectors of images and back, and values that mirroring changes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import pytest
 from PIL import Image
 
 from harness.artifacts.closure import ROOT
-from harness.artifacts.errors import InvalidInput
-from harness.data import drawn, images
-from harness.data.drawn import Photographs, SceneVectors
+from harness.data import images
+from harness.data.targets import PhotographTargets, SceneTargets, targets_of
 from harness.params.images import ReaderData, ScenesData
 from harness.params.load import load_params
 
@@ -31,9 +30,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ReaderData:
 
 
 @pytest.fixture
-def photographs(data: ReaderData) -> Photographs:
-    found = drawn.of(data, SIDE, 0)
-    assert isinstance(found, Photographs)
+def photographs(data: ReaderData) -> PhotographTargets:
+    found = targets_of(data, SIDE, 0)
+    assert isinstance(found, PhotographTargets)
     return found
 
 
@@ -44,7 +43,7 @@ def scenes() -> ScenesData:
     return found
 
 
-def test_a_photograph_is_its_grey_levels(photographs: Photographs) -> None:
+def test_a_photograph_is_its_grey_levels(photographs: PhotographTargets) -> None:
     index = np.array([3, 1])
     vectors = photographs.vectors("validation", index)
     seen = photographs.images("validation", N).read(index)
@@ -56,7 +55,7 @@ def test_a_photograph_is_its_grey_levels(photographs: Photographs) -> None:
     assert photographs.shares(4).tolist() == [0.25] * 4
 
 
-def test_a_photograph_shows_what_the_networks_see_of_it(photographs: Photographs, data: ReaderData) -> None:
+def test_a_photograph_shows_what_the_networks_see_of_it(photographs: PhotographTargets, data: ReaderData) -> None:
     large = images.load(data, "validation", N, 0)
     small = photographs.images("validation", N)
     assert small.label.tolist() == large.label.tolist()
@@ -68,7 +67,7 @@ def test_a_photograph_shows_what_the_networks_see_of_it(photographs: Photographs
     assert np.abs(enlarged.astype(float) - large.read(np.arange(N))).mean() < 6
 
 
-def test_mirroring_changes_the_sign_of_the_balance(photographs: Photographs) -> None:
+def test_mirroring_changes_the_sign_of_the_balance(photographs: PhotographTargets) -> None:
     names, made = photographs.candidates(N)
     assert names == ("source", "mirror")
     assert (made[1] == made[0][:, :, ::-1]).all()
@@ -83,8 +82,8 @@ def test_mirroring_changes_the_sign_of_the_balance(photographs: Photographs) -> 
 
 
 def test_scenes_are_drawn_as_the_vectors_that_they_are_composed_from(scenes: ScenesData) -> None:
-    found = drawn.of(scenes, None, 0)
-    assert isinstance(found, SceneVectors)
+    found = targets_of(scenes, None, 0)
+    assert isinstance(found, SceneTargets)
     index = np.arange(N)
     vectors = found.vectors("validation", index)
     assert (found.values(vectors) == vectors[:, -6:]).all()
@@ -92,10 +91,3 @@ def test_scenes_are_drawn_as_the_vectors_that_they_are_composed_from(scenes: Sce
     assert found.candidates(N)[1].shape[:2] == (4, N)
     pixels = found.images("train", N).read(index)
     assert found.enlarged(pixels) is pixels
-
-
-def test_photographs_without_a_side_and_scenes_with_one_are_refused(data: ReaderData, scenes: ScenesData) -> None:
-    with pytest.raises(InvalidInput, match=r"(?s)generation.side.*none.*the side of the photographs"):
-        drawn.of(data, None, 0)
-    with pytest.raises(InvalidInput, match=r"(?s)generation.side.*16.*drawn as vectors"):
-        drawn.of(scenes, 16, 0)

@@ -1,4 +1,4 @@
-"""What a generator draws in place of images: the vectors that scenes are composed from, or the pixels of photographs."""
+"""Targets of a generator: the vectors that scenes are composed from, or the pixels of photographs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as transform
 
-from harness.artifacts.errors import InvalidInput
 from harness.data import images, latents, mirrors, sprites
 from harness.data.images import Images
 from harness.params.images import ReaderData, ScenesData
@@ -21,7 +20,7 @@ SPLIT = "samples"
 BALANCE = "balance"
 
 
-class Drawn(Protocol):
+class Targets(Protocol):
     """Vectors (n, d) of images (n, s, s, 3). factors: names of the values that each vector has."""
 
     factors: tuple[str, ...]
@@ -48,22 +47,19 @@ class Drawn(Protocol):
         """Images as large as the networks see them."""
 
 
-def of(data: ScenesData | ReaderData, side: int | None, seed: int) -> Drawn:
-    """What is drawn for a profile's images.
+def targets_of(data: ScenesData | ReaderData, side: int | None, seed: int) -> Targets:
+    """The targets of a profile's images.
 
-    side: of drawn photographs, in pixels; none for scenes. seed: of the order of the images.
-    Raises InvalidInput for photographs without a side, and for scenes with one.
+    side: of photographs, in pixels; none for scenes. seed: of the order of the images.
     """
-    if (side is None) != isinstance(data, ScenesData):
-        expected = "none: scenes are drawn as vectors" if side is not None else "the side of the photographs that are drawn"
-        raise InvalidInput("params.yaml", field="generation.side", seen=side or "none", expected=expected)
     if isinstance(data, ScenesData):
-        return SceneVectors(data, seed)
+        return SceneTargets(data, seed)
+    # Params has refused photographs without a side.
     assert side is not None
-    return Photographs(data, side, seed)
+    return PhotographTargets(data, side, seed)
 
 
-class SceneVectors:
+class SceneTargets:
     """Scenes of one object, drawn as `harness.data.latents` has them."""
 
     factors = latents.FACTORS
@@ -103,7 +99,7 @@ class SceneVectors:
         return pixels
 
 
-class Photographs:
+class PhotographTargets:
     """Photographs of `side` pixels, which show as much of the file as the networks see. Their vectors are grey levels."""
 
     factors = (BALANCE,)
