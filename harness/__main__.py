@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -170,8 +171,19 @@ def _run(options: argparse.Namespace) -> int:
         from harness.stages.device import chosen_device
 
         extra = {"device": chosen_device()}
+    start = time.perf_counter()
     code = getattr(importlib.import_module(command.module), command.function)(place, *chosen, **extra)
+    if options.command in STAGES and options.command != "check":
+        from harness.stages import seconds
+
+        seconds.keep(_called(options, place.profile), time.perf_counter() - start)
     return code or 0
+
+
+def _called(options: argparse.Namespace, profile: str) -> list[str]:
+    """A stage with its options, in the order in which dvc.yaml has them."""
+    named = {"profile": profile} | {name: getattr(options, name) for name in STAGES[options.command].needs}
+    return [options.command, *(word for name, value in named.items() for word in (f"--{name}", str(value)))]
 
 
 def _value(options: argparse.Namespace, name: str, known: Params) -> object:

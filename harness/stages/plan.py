@@ -16,6 +16,7 @@ import yaml
 
 from harness.params.models import FINETUNED
 from harness.params.profile import Profile
+from harness.stages import seconds
 from harness.stages.place import Place
 
 PIPELINE, LOCK = Path("dvc.yaml"), Path("dvc.lock")
@@ -57,13 +58,14 @@ def stale(place: Place) -> list[Job]:
 
 
 def told(place: Place) -> str:
-    """The stale jobs in one line, grouped by stage."""
+    """The stale jobs in one line, grouped by stage, and about how long they take."""
     found = stale(place)
     if not found:
         return "dvc repro has nothing to run: all results are up to date"
     count = Counter(job.stage for job in found)
     stages = ", ".join(stage if n == 1 else f"{stage} of {n}" for stage, n in count.items())
-    return f"dvc repro runs at most {len(found)} stages: {stages}"
+    time = seconds.told(job.command for job in found)
+    return f"dvc repro runs at most {len(found)} stages: {stages}{f'; {time}' if time else ''}"
 
 
 def jobs(stages: Mapping[str, Any], profile: Profile) -> Iterator[Job]:
