@@ -32,7 +32,6 @@ from harness.stages.extract import bank_shapes
 from harness.stages.place import Place
 from harness.stages.probe import feature_sets
 from harness.training.detector import train
-from harness.training.diffusion import Generator
 from harness.training.probes import grid
 
 # Seconds: a network that takes longer for one image is measured by that.
@@ -136,12 +135,7 @@ def detector_seconds(settings: DetectionParams, network: nn.Module, layers: str,
     normalise = normaliser((0.5,) * 3, (0.25,) * 3).to(device)
     timed = settings.model_copy(update={"epochs": 1, "batch": n, "warmup_steps": 0})
     setup = prepare(network, normalise, images, layers, timed, device, count=settings.train)
-    taken = []
-    for _ in range(2):  # The first warms up.
-        start = time.perf_counter()
-        train(setup.features, images, setup.detector, 0, backbone=setup.backbone, device=device)
-        taken.append((time.perf_counter() - start) / n)
-    return taken[-1]
+    return _warm(lambda: train(setup.features, images, setup.detector, 0, backbone=setup.backbone, device=device)) / n
 
 
 def generation(place: Place, device: str) -> Iterator[str]:
@@ -149,23 +143,34 @@ def generation(place: Place, device: str) -> Iterator[str]:
     settings, tokens = place.settings.generation, place.settings.generated
     if settings is None or not tokens:
         return
+    # Profiles without one need none of it, and its import takes seconds.
+    from harness.training.diffusion import Generator
+
     targets, side = targets_of(place.settings.data, settings.side, 0), settings.side
     size = targets.vectors("train", np.arange(1)).shape[1] if side is None else 3 * side**2
     # A photograph of 128 pixels takes a core half a minute.
     n = settings.batch if side is None else min(settings.batch, 2 if device == "cpu" else 16)
     generator = Generator([CONDITION], settings, torch.from_numpy(targets.shares(size))).to(device)
-    start = 0.0
-    for _ in range(2):  # The first warms up.
-        start = time.perf_counter()
-        told = generator.told([torch.zeros(n, CONDITION, device=device)], torch.zeros(n, device=device))
-        when = torch.zeros(n, dtype=torch.long, device=device)
-        generator.error(torch.zeros(n, size, device=device), told, when, torch.zeros(n, size, device=device)).mean().backward()
+    blank, level, when = (torch.zeros(shape, device=device) for shape in ((n, size), (n,), (n,)))
+
+    def step() -> None:
+        told = generator.told([torch.zeros(n, CONDITION, device=device)], level)
+        generator.error(blank, told, when.long(), blank).mean().backward()
         # Waits for the device.
         nn.utils.clip_grad_norm_(generator.parameters(), 1.0).item()
-    took = (time.perf_counter() - start) / n
+
+    took = _warm(step) / n
     seen = settings.steps * settings.batch
     total = _duration(len(tokens) * seen * took)
     yield f"generation: {len(tokens)} x {seen:,} images through a diffusion model, {total}, at {1 / took:.1f} images/s"
+
+
+def _warm(work: Callable[[], object]) -> float:
+    """Seconds that work takes the second time: the first warms up."""
+    work()
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def forwards(settings: Profile) -> Forwards:

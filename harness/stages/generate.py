@@ -30,7 +30,7 @@ def run(place: Place, token: str, *, scratch: Path = Path(".scratch"), until: in
     token: the one after the final norm, cls or gap, whose features are the condition. until: stop after so many steps and
     write the losses alone, to compare them with those of a whole run. An interrupted training is resumed from its state in
     .scratch.
-    Raises InvalidInput for a profile without generation, for scenes of several objects, and for photographs without a side.
+    Raises InvalidInput for a profile without generation, and for scenes of several objects.
     """
     settings, data, sampled = place.settings.generation, place.settings.data, sorted(place.settings.sampled)
     if settings is None or not sampled:

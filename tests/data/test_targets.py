@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from harness.artifacts.closure import ROOT
 from harness.data import images
 from harness.data.targets import PhotographTargets, SceneTargets, targets_of
 from harness.params.images import ReaderData, ScenesData
 from harness.params.load import load_params
+from tests.photographs import photographs as write
 
 N, SIDE = 6, 16
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> ReaderData:
-    """Photographs of 40 x 50 pixels, smooth, so that they look alike in every size."""
     root = tmp_path_factory.mktemp("photographs")
-    rng = np.random.default_rng(0)
-    for split in ("train", "validation"):
-        for i in range(2 * N):
-            path = root / split / f"class{i % 2}" / f"{i}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            corners = Image.fromarray(rng.integers(0, 256, (2, 2, 3), np.uint8))
-            corners.resize((50, 40), Image.Resampling.BILINEAR).save(path)
+    write(root, 2 * N)
     return ReaderData(kind="reader", reader="", root=str(root), resize=36, size=32)
 
 

@@ -44,17 +44,22 @@ def place_of(**changes: object) -> Place:
     return Place(known.model_copy(update={"profiles": known.profiles | {"embedded": profile}}), "embedded")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place, folder = place_of(), tmp_path_factory.mktemp("generate")
+def sampled(place: Place, folder: Path, *, judged_by: int) -> None:
+    """Samples of both models in a folder, and all that they are made of."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(sample, "JUDGED_BY", 64)
+        patch.setattr(sample, "JUDGED_BY", judged_by)
         for model in MODELS:
             weights.run(place, model)
         generate.run(place, "cls")
         for model in MODELS:
             sample.run(place, model, "cls")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("generate")
+    sampled(place_of(), folder, judged_by=64)
     return folder
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from harness.artifacts import store
 from harness.artifacts.closure import ROOT
@@ -17,10 +16,10 @@ from harness.artifacts.tables import SAMPLES, unpack
 from harness.page import samples as page_samples
 from harness.params.load import check_params
 from harness.readings.samples import Samples
-from harness.stages import generate, sample, weights
 from harness.stages.place import Place
+from tests.photographs import photographs
+from tests.stages.test_generate import MODELS, sampled
 
-MODELS = ("random", "random_learned")
 SIDE, POOL, OTHERS = 16, 8, 6
 
 
@@ -44,22 +43,9 @@ def place(root: Path, **changes: Any) -> Place:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root, rng = tmp_path_factory.mktemp("generate"), np.random.default_rng(0)
-    for split in ("train", "validation"):
-        for i in range(20):
-            path = root / "photographs" / split / f"class{i % 2}" / f"{i}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            corners = Image.fromarray(rng.integers(0, 256, (3, 3, 3), np.uint8))
-            corners.resize((50, 40), Image.Resampling.BILINEAR).save(path, quality=95)
-    own = place(root / "photographs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        patch.setattr(sample, "JUDGED_BY", 16)
-        for model in MODELS:
-            weights.run(own, model)
-        generate.run(own, "cls")
-        for model in MODELS:
-            sample.run(own, model, "cls")
+    root = tmp_path_factory.mktemp("generate")
+    photographs(root / "photographs", 20)
+    sampled(place(root / "photographs"), root, judged_by=16)
     return root
 
 
