@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from harness.artifacts import files, shipped
 from harness.artifacts.errors import InvalidInput
@@ -23,7 +22,7 @@ from harness.artifacts.store import Arrays, Table
 from harness.params.models import FINETUNED, start_of
 from harness.params.profile import END_TO_END
 from harness.params.wording import nearest
-from harness.stages import check, plan, verify
+from harness.stages import check, pipeline, verify
 from harness.stages.device import chosen_device
 from harness.stages.place import Place
 from harness.stages.verify import Difference
@@ -65,10 +64,11 @@ def run(place: Place, stage: str, model: str | None) -> None:
 
 
 def outputs(place: Place, stage: str, model: str | None) -> list[Path]:
-    """The outputs of a stage of dvc.yaml for a model, with the first token or layers of the profile."""
+    """The outputs of a stage for a model, with the first token or layers of the profile."""
     named = {(stage, model), (f"{stage}{_tuned(model)}", start_of(model) if model else None)}
-    every = plan.jobs(yaml.safe_load(plan.PIPELINE.read_text())["stages"], place.settings)
-    return next([Path(out) for out in job.outs] for job in every if (job.stage, job.about.get("m")) in named)
+    return next(
+        [Path(out) for out in job.outs] for job in pipeline.jobs(place.settings) if (job.stage, job.about.get("m")) in named
+    )
 
 
 def _token(place: Place) -> str:
@@ -166,11 +166,10 @@ def _record(place: Place, stage: str, model: str | None, worst: Difference) -> N
 
 
 def targets(stage: str) -> list[str]:
-    """The stages of dvc.yaml that depend on a stage's fingerprint: the stage, also with fine-tuned models or other blocks."""
-    stages = yaml.safe_load(plan.PIPELINE.read_text())["stages"]
+    """The names of stages that depend on a stage's fingerprint: it, and it with fine-tuned models or other blocks."""
     # Weights have a fingerprint for each model, in a folder.
     own = re.compile(rf"/fingerprints/{stage}[./]")
-    return [name for name, one in stages.items() if any(own.search(dep) for dep in one["deps"])]
+    return [name for name, one in pipeline.stages().items() if any(own.search(dep) for dep in one["deps"])]
 
 
 def _commit(place: Place, stage: str) -> None:
@@ -179,4 +178,4 @@ def _commit(place: Place, stage: str) -> None:
 
     with Repo(".") as repo:
         for target in ("check", *targets(stage)):
-            repo.commit(target, force=True)
+            repo.commit(pipeline.address(target), force=True)

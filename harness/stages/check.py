@@ -13,7 +13,7 @@ from harness.artifacts import closure, files
 from harness.params.models import Embeddings, Released
 from harness.params.profile import Profile
 from harness.params.recipes import RandomRecipe
-from harness.stages import plan
+from harness.stages import pipeline, plan
 from harness.stages.place import Place
 
 # Each stage's module, and the parameters of the profile that it reads. That of a model's weights is `origin`.
@@ -53,7 +53,7 @@ def run(place: Place) -> None:
     for model in place.settings.models:
         modules, read = origin(place, model)
         _write(place, f"weights/{model}", fingerprint(*modules), read)
-    if plan.PIPELINE.is_file() and place.profile == place.params.profile:
+    if pipeline.FILES[-1].is_file() and place.profile == place.params.profile:
         print(plan.told(place), file=sys.stderr)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from harness.artifacts import files, store
-from harness.artifacts.tables import CKA, CURVE, KNN, PIXELS, PROBE, TOKENS, unpack
+from harness.artifacts.tables import AGREE, CKA, CURVE, INVARIANCE, KNN, PIXELS, PROBE, TOKENS, unpack
 from harness.stages.place import Place
 
 
@@ -33,6 +33,8 @@ def texts(place: Place) -> dict[str, str]:
         "probe": _probes(place),
         "knn_pixels": _share(pixels["vote"], pixels["label"]),
         "cka_same_depth": {pair: round(float(np.nanmean(np.diag(matrix))), 4) for pair, matrix in cka.items()},
+        "mirrored": _mirrored(place),
+        "probe_agreement": _agreement(place),
     }
     return {
         "metrics.json": json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False) + "\n",
@@ -62,6 +64,32 @@ def _probes(place: Place) -> dict[str, dict[str, float]]:
         arrays = store.read_arrays(place.path("probes", model), PROBE)
         right = np.unpackbits(np.asarray(arrays["right"]), axis=2, count=len(arrays["label"])).mean((1, 2))
         out[model] = {name: round(float(share), 4) for name, share in zip(unpack(arrays["sets"]), right, strict=True)}
+    return out
+
+
+def _mirrored(place: Place) -> dict[str, float]:
+    """By model, how far the final CLS token moves when the image is mirrored, where 1 is as far as to another image.
+
+    Without a CLS token it is the mean token.
+    """
+    out = {}
+    for model in place.params.at(place.profile):
+        arrays = store.read_arrays(place.path("invariance", model), INVARIANCE)
+        changes = unpack(arrays["changes"])
+        # Embeddings are of the images as they are.
+        if changes:
+            moved, others = (np.asarray(arrays[name], np.float64) for name in ("moved", "others"))
+            out[model] = round(float(moved[changes.index("flip"), 0].mean() / others[0].mean()), 4)
+    return out
+
+
+def _agreement(place: Place) -> dict[str, float]:
+    """Mean tau-b of the 5 most likely classes of linear probes, of each unordered pair of references."""
+    out = {}
+    for i, b in enumerate(place.settings.references):
+        pairs = store.read_pairs(place.path("agree", b), AGREE)
+        for a in place.settings.references[:i]:
+            out[f"{a}-{b}"] = round(float(np.asarray(pairs.of(a)["tau"][0], np.float64).mean()), 4)
     return out
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from harness.artifacts.closure import ROOT
 from harness.params.load import load_params
+from harness.stages import pipeline
 from harness.stages.place import Place
 
 TINY: dict[str, Any] = {
@@ -96,3 +99,11 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump(TINY))
     return Place(load_params(Path("params.yaml")), "tiny")
+
+
+def copied_pipeline(folder: Path) -> None:
+    """dvc.yaml and dvc.lock of the project, all of them, in a folder."""
+    for path in pipeline.FILES:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        for one in (path, path.with_suffix(".lock")):
+            shutil.copy(ROOT / one, folder / one)

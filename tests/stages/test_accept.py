@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,16 @@ import pytest
 
 from harness.__main__ import main
 from harness.artifacts import store
-from harness.artifacts.closure import ROOT
 from harness.artifacts.tables import PROBE
 from harness.stages import accept, compare, extract, finetune, knn, probe, weights
 from harness.stages.place import Place
+from tests.stages.conftest import copied_pipeline
 
 
 @pytest.fixture
 def made(tiny: Place, monkeypatch: pytest.MonkeyPatch) -> tuple[Place, list[str]]:
     """The tiny profile, measured; and the stages that are recorded in dvc.lock."""
-    shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
+    copied_pipeline(Path())
     for stage in (weights, extract, knn, compare):
         for model in ("one", "two", "taught"):
             stage.run(tiny, model)
@@ -65,7 +64,7 @@ def test_what_has_a_fingerprint_of_its_own_is_not_recorded_with_another_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, recorded: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
+    copied_pipeline(Path())
     assert accept.targets(stage) == recorded
 
 

@@ -49,7 +49,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
             assert main([stage, "--model", model]) == 0
     for kind in ("summaries", "probes"):
         assert main(["references", "--kind", kind]) == 0
-    for stage in ("compare", "agree"):
+    for stage in ("compare", "agree", "invariance"):
         for model in ("one", "conv"):
             assert main([stage, "--model", model]) == 0
     for stage in ("pixels", "sweep", "report", "cost"):

@@ -1,4 +1,4 @@
-"""dvc.yaml says what the stages really read: code, parameters and artifacts."""
+"""The files of dvc say what the stages really read: code, parameters and artifacts."""
 
 from __future__ import annotations
 
@@ -20,9 +20,22 @@ from harness.params.load import load_params
 from harness.params.models import FINETUNED, start_of
 from harness.params.params import Params
 from harness.params.profile import END_TO_END
-from harness.stages import check
+from harness.stages import check, pipeline
 
-DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+FILES: dict[Path, dict[str, Any]] = {path: yaml.safe_load((ROOT / path).read_text()) for path in pipeline.FILES}
+DVC = {"stages": {name: stage for file in FILES.values() for name, stage in file["stages"].items()}}
+
+
+def test_every_file_of_dvc_is_known_and_its_stages_run_in_the_root() -> None:
+    """A stage in two files would be known by one of them alone."""
+    ignored = {".venv", ".git", ".dvc"}
+    found = {path.relative_to(ROOT) for path in ROOT.rglob("dvc.yaml") if not ignored & set(path.parts)}
+    assert found == set(FILES)
+    assert sum(len(file["stages"]) for file in FILES.values()) == len(DVC["stages"])
+    for path, file in FILES.items():
+        if path.parent != Path():
+            assert file["vars"] == ["../../params.yaml"]
+            assert {stage["wdir"] for stage in file["stages"].values()} == {"../.."}
 
 
 @pytest.mark.parametrize("stage", [name for name in STAGES if name != "check"])
@@ -45,8 +58,8 @@ TRAINED = "detect_end_to_end"
 DETECTORS = ("detect_deeper", "detect_by_block", TRAINED)
 
 
-def test_every_stage_of_the_command_line_is_in_dvc_yaml_and_the_other_way_round() -> None:
-    assert [name for name in DVC["stages"] if name == start_of(name) and name not in DETECTORS] == list(STAGES)
+def test_every_stage_of_the_command_line_is_in_a_file_of_dvc_and_the_other_way_round() -> None:
+    assert {name for name in DVC["stages"] if name == start_of(name) and name not in DETECTORS} == set(STAGES)
 
 
 def test_stages_of_other_detectors_are_that_of_frozen_final_blocks_but_for_layers_and_models() -> None:

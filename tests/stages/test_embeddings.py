@@ -96,7 +96,7 @@ def test_they_are_measured_as_the_network_that_handed_them_on(file: File, capsys
             assert main([stage, "--model", model]) == 0
     for kind in ("summaries", "probes"):
         assert main(["references", "--kind", kind]) == 0
-    for stage in ("compare", "agree"):
+    for stage in ("compare", "agree", "invariance"):
         for model in ("one", "two", "mine"):
             assert main([stage, "--model", model]) == 0
     for stage in ("pixels", "sweep", "report", "cost", "page"):

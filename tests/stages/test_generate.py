@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from harness.readings.samples import Samples
 from harness.stages import accept, generate, sample, weights
 from harness.stages.place import Place
 from harness.training import diffusion
+from tests.stages.conftest import copied_pipeline
 
 # The judge is an untrained network here: what classes it finds is not the point.
 MODELS = ("random", "random_learned")
@@ -195,7 +195,7 @@ def test_what_was_drawn_can_be_verified_and_accepted(here: Path) -> None:
     found = shipped.read_all(root)
     # A generator of two checkpoints, its losses, and samples of two models from it, their judge and their own checkpoint.
     assert shipped.refuse_other_inputs(root, found) == 2 + 2 + 2 + 3
-    shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
+    copied_pipeline(Path())
     for stage in ("generate", "sample"):
         made, old = accept._measured(place, stage, accept._smallest(place, stage))
         assert made.keys() == old.keys()

@@ -135,7 +135,7 @@ def test_released_weights_are_fetched_measured_and_reported(
             run(stage, "--model", model)
     for kind in ("summaries", "probes"):
         run("references", "--kind", kind)
-    for stage in ("compare", "agree"):
+    for stage in ("compare", "agree", "invariance"):
         for model in models:
             run(stage, "--model", model)
     for stage in ("pixels", "sweep", "report"):

@@ -8,19 +8,21 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import yaml
+from dvc.repo import Repo
+from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 
 from harness.artifacts.closure import ROOT
 from harness.params.load import load_params
-from harness.stages import plan
+from harness.stages import pipeline, plan
 from harness.stages.place import Place
+from tests.stages.conftest import copied_pipeline
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """The project's pipeline over links to its artifacts, with fingerprints and references that may be edited."""
-    for name in ("dvc.yaml", "dvc.lock", "params.yaml"):
-        shutil.copy(ROOT / name, tmp_path / name)
+    copied_pipeline(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
     folder = tmp_path / "artifacts" / "embedded"
     folder.mkdir(parents=True)
     for path in (ROOT / "artifacts" / "embedded").iterdir():
@@ -33,9 +35,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     return Place(load_params(Path("params.yaml")), "embedded")
 
 
-def test_every_job_has_the_name_that_dvc_gives_it() -> None:
-    stages, locked = (yaml.safe_load((ROOT / name).read_text())["stages"] for name in ("dvc.yaml", "dvc.lock"))
-    found = list(plan.jobs(stages, load_params(ROOT / "params.yaml").of("embedded")))
+def test_every_job_has_the_name_that_dvc_gives_it(project: Place) -> None:
+    locked, found = pipeline.recorded(), list(pipeline.jobs(project.settings))
     assert sorted(job.name for job in found) == sorted(locked)
     for job in found:
         assert job.command == locked[job.name]["cmd"]
@@ -84,7 +85,30 @@ def test_a_changed_reference_makes_every_comparison_with_it_stale(project: Place
     assert count["compare_ft"] == len(project.settings.finetuned)
 
 
-def test_without_a_lock_everything_runs(project: Place) -> None:
-    Path("dvc.lock").unlink()
-    every = list(plan.jobs(yaml.safe_load(Path("dvc.yaml").read_text())["stages"], project.settings))
-    assert len(plan.stale(project)) == len(every) - 1
+def test_without_locks_everything_runs(project: Place) -> None:
+    for path in pipeline.FILES:
+        path.with_suffix(".lock").unlink()
+    assert len(plan.stale(project)) == len(list(pipeline.jobs(project.settings))) - 1
+
+
+def test_stages_of_the_root_and_of_other_files_are_called_as_dvc_calls_them(project: Place) -> None:
+    with Repo.init(no_scm=True) as repo:
+        known = {stage.addressing.partition("@")[0] for stage in repo.index.stages}
+    assert {pipeline.address(name) for name in pipeline.stages()} == known
+
+
+# dvc calls pygtrie in a way that this calls deprecated.
+@pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
+@pytest.mark.parametrize("profile", ["embedded", "laptop", "paper"])
+def test_dvc_repro_reaches_every_stage(project: Place, profile: str) -> None:
+    """It runs the stages of the root's file and what they depend on, whatever lists of a profile are empty."""
+    path = Path("params.yaml")
+    path.write_text(path.read_text().replace("profile: *embedded", f"profile: *{profile}"))
+    with Repo.init(no_scm=True) as repo:
+        reached = plan_repro(get_active_graph(repo.index.graph), collect_stages(repo, ["dvc.yaml"]))
+        assert set(reached) == set(repo.index.stages)
+    assert len(reached) == len(list(pipeline.jobs(project.params.of(profile))))
+
+
+def test_no_lock_is_so_large_that_dvc_takes_seconds_for_it() -> None:
+    assert max((ROOT / path.with_suffix(".lock")).stat().st_size for path in pipeline.FILES) < 80_000

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from harness import __main__
 from harness.__main__ import main
 from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput
 from harness.params.load import load_params
-from harness.stages import plan, seconds
+from harness.stages import pipeline, plan, seconds
 from harness.stages.place import Place
 
 
@@ -44,9 +43,9 @@ def test_a_stage_that_ran_is_kept_under_what_dvc_calls_it(tiny: Place, capsys: p
     assert all(value >= 0 for value in kept.values())
 
 
-def test_every_command_of_dvc_yaml_is_what_its_run_is_kept_under() -> None:
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    found = [job for job in plan.jobs(stages, load_params(ROOT / "params.yaml").of("embedded")) if job.stage != "check"]
+def test_every_command_of_the_pipeline_is_what_its_run_is_kept_under(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    found = [job for job in pipeline.jobs(load_params(Path("params.yaml")).of("embedded")) if job.stage != "check"]
     assert len(found) > 200
     for job in found:
         words = job.command.split()[3:]
@@ -56,7 +55,7 @@ def test_every_command_of_dvc_yaml_is_what_its_run_is_kept_under() -> None:
 def test_a_plan_says_how_long_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     seconds.keep(["check", "--profile", "embedded"], 1.0)
-    job = plan.Job("knn@embedded-mae", {}, command("knn", "--profile", "embedded", "--model", "mae"), (), ())
+    job = pipeline.Job("knn@embedded-mae", {}, command("knn", "--profile", "embedded", "--model", "mae"), (), ())
     monkeypatch.setattr(plan, "stale", lambda _: [job, job])
     place = Place(load_params(ROOT / "params.yaml"), "embedded")
     assert plan.told(place) == "dvc repro runs at most 2 stages: knn of 2"

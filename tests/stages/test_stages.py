@@ -16,13 +16,27 @@ from harness.artifacts import store
 from harness.artifacts.errors import InvalidInput, MissingArtifact
 from harness.artifacts.finetuning_tables import PATH
 from harness.artifacts.layout import Layout
-from harness.artifacts.tables import BANK, CKA, CURVE, KNN, PIXELS, PROBE, SIMILARITY, SUMMARY, SWEEP, TYPES, unpack
+from harness.artifacts.tables import (
+    AGREE,
+    BANK,
+    CKA,
+    CURVE,
+    INVARIANCE,
+    KNN,
+    PIXELS,
+    PROBE,
+    SIMILARITY,
+    SUMMARY,
+    SWEEP,
+    TYPES,
+    unpack,
+)
 from harness.artifacts.tables import checkpoint as checkpoint_schema
 from harness.data import images as image_lists
 from harness.maths import cka
 from harness.models import checkpoint
 from harness.models.build import build, normaliser
-from harness.stages import agree, compare, extract, finetune, knn, probe, references, report, sweep, weights
+from harness.stages import agree, compare, extract, finetune, invariance, knn, probe, references, report, sweep, weights
 from harness.stages.place import Place
 
 
@@ -402,10 +416,21 @@ def test_the_report_gathers_every_model(tiny: Place) -> None:
         knn.run(tiny, model)
         probe.run(tiny, model)
         compare.run(tiny, model)
+        invariance.run(tiny, model)
+    for model in tiny.settings.models:
+        agree.run(tiny, model)
     knn.pixels(tiny)
     report.run(tiny)
     folder = Path("artifacts/tiny/report")
     assert sorted(p.name for p in folder.iterdir()) == ["curves.csv", "knn.csv", "metrics.json", "overview.png"]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    moved = store.read_arrays(tiny.path("invariance", "one_ft"), INVARIANCE)
+    at = unpack(moved["changes"]).index("flip")
+    ratio = np.asarray(moved["moved"][at, 0], np.float64).mean() / np.asarray(moved["others"][0], np.float64).mean()
+    assert metrics["mirrored"].keys() == set(models)
+    assert metrics["mirrored"]["one_ft"] == pytest.approx(ratio, abs=1e-4)
+    tau = store.read_pairs(tiny.path("agree", "two"), AGREE).of("one")["tau"][0]
+    assert metrics["probe_agreement"] == {"one-two": pytest.approx(np.asarray(tau, np.float64).mean(), abs=1e-4)}
     lines = (folder / "knn.csv").read_text().splitlines()
     assert len(lines) == 1 + len(models) * (2 * 4 + 1)
     first = (folder / "overview.png").read_bytes()

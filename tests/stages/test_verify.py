@@ -18,7 +18,7 @@ from harness.artifacts.closure import ROOT
 from harness.artifacts.errors import InvalidInput
 from harness.artifacts.tables import CKA, KNN, SUMMARY
 from harness.params.load import load_params
-from harness.stages import compare, extract, knn, probe, report, verify, weights
+from harness.stages import agree, compare, extract, invariance, knn, pipeline, probe, report, verify, weights
 from harness.stages.place import Place
 from tests.stages.conftest import TINY
 
@@ -41,7 +41,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         place = Place(load_params(Path("params.yaml")), "tiny")
-        for stage in (weights, extract, knn, probe, compare):
+        for stage in (weights, extract, knn, probe, compare, invariance, agree):
             for model in place.settings.models:
                 stage.run(place, model)
         knn.pixels(place)
@@ -60,8 +60,9 @@ def tiny_measured(measured: Measured, tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_was_measured_here_is_verified(tiny_measured: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify"]) == 0
     out = capsys.readouterr().out
-    # Of three models a checkpoint, a curve, a summary, votes, probes and three kinds of comparisons, and the pixels.
-    assert "25 artifacts are whole" in out
+    # Of three models a checkpoint, a curve, a summary, votes, probes, invariance and four kinds of comparisons, and the
+    # pixels.
+    assert "31 artifacts are whole" in out
     assert "one, two: one forward each" in out
     found = shipped.read_all(Path("artifacts/tiny"))
     assert shipped.refuse_other_inputs(Path("artifacts/tiny"), found) == sum(len(a.provenance.inputs) for a in found.values())
@@ -177,11 +178,11 @@ def test_every_shipped_artifact_is_whole_and_made_from_what_ships_beside_it(monk
     verify.refuse_other_report(Place(load_params(Path("params.yaml")), "embedded"))
 
 
-def test_the_lock_records_what_ships() -> None:
-    stages = yaml.load((ROOT / "dvc.lock").read_bytes(), yaml.CSafeLoader)["stages"]
+def test_the_locks_record_what_ships(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     recorded = {
         entry["path"]: entry["md5"]
-        for stage in stages.values()
+        for stage in pipeline.recorded().values()
         for entry in (*stage.get("deps", ()), *stage["outs"])
         if Path(entry["path"]).suffix and entry["path"].startswith("artifacts/embedded")
     }
