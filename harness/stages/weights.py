@@ -23,6 +23,7 @@ from harness.params.models import Embeddings, Released
 from harness.params.recipes import RandomRecipe, Recipe
 from harness.stages.place import Place, resolved
 from harness.training.engine import pretrain
+from harness.training.processes import first
 
 LIBRARIES = ("torch", "timm", "lightly", "kornia", "numpy", "scikit-learn")
 
@@ -31,6 +32,7 @@ def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), until: in
     """Make checkpoints/<model> and curves/<model>; an interrupted training is resumed from its state in .scratch.
 
     until: stop after so many epochs and write the curve alone, to compare it with that of a whole run.
+    The processes of a launcher share a pre-training, `torchrun --nproc-per-node 8 -m harness weights ...`.
     """
     weights = place.params.weights(model, place.profile)
     if isinstance(weights, Embeddings):
@@ -61,6 +63,8 @@ def run(place: Place, model: str, *, scratch: Path = Path(".scratch"), until: in
         objective = module.OBJECTIVE(network, weights, data.size, normaliser(data.mean, data.std))
         curve = _train(data, objective, weights, scratch / resolved(parameters)[:16], until, device)
         network = objective.backbone()
+        if not first():
+            return
     if until is not None:
         _write_curve(place, model, curve, place.provenance(__name__, parameters, code=code, libraries=LIBRARIES))
         return

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from harness.params.recipes import DinoRecipe
 from harness.training.augment import GrowingViews, joint_embedding_view, two_views
 from harness.training.objective import Objective, Progress
+from harness.training.parallel import spread
 from harness.training.schedules import cosine_schedule
 
 POSITIONS = "learned"
@@ -83,10 +84,10 @@ class Dino(Objective):
             broad = [self.normalise(view(images)) for view in global_views]
             narrow = [self.normalise(local_view(images)) for _ in range(self.recipe.local_views)]
             temperature = self._temperature(progress.epoch)
-            seen = self.teacher_head(self.teacher(torch.cat(broad)))
-        answers = [self.student_head(self.student(torch.cat(broad)))]
+            seen = self.teacher_head(spread(self.teacher, torch.cat(broad)))
+        answers = [self.student_head(spread(self.student, torch.cat(broad)))]
         if narrow:
-            answers.append(self.student_head(self.student(torch.cat(narrow))))
+            answers.append(self.student_head(spread(self.student, torch.cat(narrow))))
         n = len(images)
         views = [view for side in answers for view in side.split(n)]
         if self.recipe.sinkhorn:

@@ -17,8 +17,9 @@ from harness.artifacts.errors import InvalidInput
 from harness.data import draws
 from harness.maths.neighbours import classify
 from harness.params.recipes import Recipe
-from harness.training import state
+from harness.training import parallel, state
 from harness.training.objective import Objective, Progress
+from harness.training.processes import first
 from harness.training.schedules import warmup_cosine
 
 
@@ -42,10 +43,13 @@ def pretrain(
     layer_decay: how much lower each layer's rate is than the next one's, from the backbone's end on.
     scratch: folder of the resumable state. An interrupted run continues from the last finished epoch, and on the same device
     ends with the same weights as an uninterrupted one; another device draws other views.
-    Raises InvalidInput when a batch does not fit the data or the loss stops being finite, and as `state.restore` does.
+    The processes of a launch share each batch, and all of them end with the same weights.
+    Raises InvalidInput when a batch does not fit the data or the processes, or the loss stops being finite, and as
+    `state.restore` does.
     """
     if recipe.batch > len(images):
         raise InvalidInput("params.yaml", field="batch", seen=recipe.batch, expected=f"at most the {len(images)} images")
+    parallel.refuse_unequal(objective.backbone(), recipe.batch)
     per_epoch = len(images) // recipe.batch
     total = per_epoch * recipe.epochs
     objective.to(device)
@@ -56,7 +60,7 @@ def pretrain(
     kept = state.restore(scratch, parts) or {"rows": [], "epochs": 0}
     rows, start = kept["rows"], kept["epochs"]
     last = recipe.epochs if until is None else min(until, recipe.epochs)
-    bar = tqdm(range(start, last), initial=start, total=last, unit="epoch", disable=not sys.stderr.isatty())
+    bar = tqdm(range(start, last), initial=start, total=last, unit="epoch", disable=not (first() and sys.stderr.isatty()))
     for epoch in bar:
         objective.train()
         order = torch.from_numpy(draws.permutation(recipe.seed, f"epoch{epoch}", len(images)))
@@ -76,9 +80,11 @@ def pretrain(
             )
         if (epoch + 1) % monitor_every == 0 or epoch + 1 == recipe.epochs:
             rows.append({"epoch": epoch + 1, "loss": mean.item()} | monitor(objective, images, labels))
-            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+            if first():
+                print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
         bar.set_postfix(loss=f"{mean.item():.3f}")
-        state.save(scratch, parts, {"rows": rows, "epochs": epoch + 1})
+        if first():
+            state.save(scratch, parts, {"rows": rows, "epochs": epoch + 1})
     return rows
 
 
@@ -99,6 +105,7 @@ def _step(
     loss = objective(batch, progress, *labels)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
+    parallel.average(objective.parameters())
     if recipe.clip_grad is not None:
         nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], recipe.clip_grad)
     objective.before_update(progress)

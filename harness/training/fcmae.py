@@ -17,6 +17,7 @@ from harness.artifacts.errors import InvalidInput
 from harness.params.recipes import FcmaeRecipe
 from harness.training.augment import reconstruction_view
 from harness.training.objective import Objective, Progress
+from harness.training.parallel import spread
 
 # It has maps.
 POSITIONS = None
@@ -64,13 +65,17 @@ class Fcmae(Objective):
             target = patchify(view, self.recipe.patch)
             if self.recipe.norm_pix_loss:
                 target = normalize_mean_var(target)
-        self.visible = (1 - hidden).reshape(n, 1, self.grid, self.grid)
+        wrong = (spread(self._guess, view, hidden) - target).square().mean(2)
+        return (wrong * hidden).sum() / hidden.sum()
+
+    def _guess(self, view: Tensor, hidden: Tensor) -> Tensor:
+        """The pixels of all patches (n, cells, 3 patch^2), from what is not hidden of (n, 3, s, s). hidden: (n, cells)."""
+        self.visible = (1 - hidden).reshape(len(view), 1, self.grid, self.grid)
         embedded = self.embed(self.network.forward_features(self._hide(view)))
         seen = embedded * self.visible + self.mask_token * (1 - self.visible)
         self.visible = None
-        guessed = self.pixels(self.decoder(seen)).flatten(2).transpose(1, 2)
-        wrong = (guessed - target).square().mean(2)
-        return (wrong * hidden).sum() / hidden.sum()
+        guessed: Tensor = self.pixels(self.decoder(seen)).flatten(2).transpose(1, 2)
+        return guessed
 
     def _hide(self, x: Tensor, *, last: bool = False) -> Tensor:
         """Zero what is masked in maps (n, c, h, w), or (n, h, w, c) if last. A place is visible where any patch in it is."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from harness.params.recipes import MaeRecipe
 from harness.training.augment import reconstruction_view
 from harness.training.objective import Objective, Progress
+from harness.training.parallel import spread
 
 POSITIONS = "sincos"
 
@@ -33,16 +34,21 @@ class Mae(Objective):
     def forward(self, images: Tensor, progress: Progress) -> Tensor:
         with torch.no_grad():
             view = self.normalise(self.view(images))
-            length = self.encoder.sequence_length
-            kept, masked = random_token_mask((len(view), length), mask_ratio=self.recipe.mask, device=view.device)
+            shape = (len(view), self.encoder.sequence_length)
+            kept, masked = random_token_mask(shape, mask_ratio=self.recipe.mask, device=view.device)
             # Tokens count from the CLS token, patches from the first patch.
             target = get_at_index(patchify(view, self.patch), masked - 1)
             if self.recipe.norm_pix_loss:
                 target = normalize_mean_var(target)
+        return (spread(self._guess, view, kept, masked) - target).square().mean()
+
+    def _guess(self, view: Tensor, kept: Tensor, masked: Tensor) -> Tensor:
+        """The pixels of the masked patches (n, masked, 3 patch^2), from the visible tokens of (n, 3, s, s)."""
         visible = self.embed(self.encoder.encode(view, idx_keep=kept))
-        tokens = repeat_token(self.decoder.mask_token, (len(view), length))
+        tokens = repeat_token(self.decoder.mask_token, (len(view), self.encoder.sequence_length))
         decoded = self.decoder.decode(self.decoder.add_pos_embed(set_at_index(tokens, kept, visible)))
-        return (self.pixels(get_at_index(decoded, masked)) - target).square().mean()
+        guessed: Tensor = self.pixels(get_at_index(decoded, masked))
+        return guessed
 
     def backbone(self) -> nn.Module:
         return self.vit

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from harness.params.recipes import MocoV3Recipe
 from harness.training.augment import two_views
 from harness.training.objective import Objective, Progress
+from harness.training.parallel import spread
 from harness.training.schedules import cosine_schedule
 
 POSITIONS = "sincos"
@@ -50,10 +51,10 @@ class MocoV3(Objective):
             update_momentum(self.base, self.momentum_base, momentum)
             update_momentum(self.projector, self.momentum_projector, momentum)
             first, second = (self.normalise(view(images)) for view in self.views)
-            key1 = self.momentum_projector(self.momentum_base(first))
-            key2 = self.momentum_projector(self.momentum_base(second))
-        query1 = self.predictor(self.projector(self.base(first)))
-        query2 = self.predictor(self.projector(self.base(second)))
+            key1 = self.momentum_projector(spread(self.momentum_base, first))
+            key2 = self.momentum_projector(spread(self.momentum_base, second))
+        query1 = self.predictor(self.projector(spread(self.base, first)))
+        query2 = self.predictor(self.projector(spread(self.base, second)))
         return info_nce(query1, key2, self.recipe.temperature) + info_nce(query2, key1, self.recipe.temperature)
 
     def backbone(self) -> nn.Module:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from harness.params.recipes import MsnRecipe
 from harness.training.augment import GrowingViews, joint_embedding_view
 from harness.training.objective import Objective, Progress
+from harness.training.parallel import spread
 from harness.training.schedules import cosine_schedule
 
 POSITIONS = "learned"
@@ -47,13 +48,18 @@ class Msn(Objective):
             whole, broad = (self.normalise(view(images)) for _ in range(2))
             narrow = [self.normalise(focal_view(images)) for _ in range(self.recipe.focal_views)]
             kept, _ = random_token_mask((n, self.masked.sequence_length), mask_ratio=self.recipe.mask, device=images.device)
-            seen = self.target_head(self.target(whole))
-        anchors = [self.masked.encode(broad, idx_keep=kept)[:, 0]]
+            seen = self.target_head(spread(self.target, whole))
+        anchors = [spread(self._seen, broad, kept)]
         if narrow:
-            anchors.append(self.anchor(torch.cat(narrow)))
+            anchors.append(spread(self.anchor, torch.cat(narrow)))
         guesses = self.anchor_head(torch.cat(anchors))
         loss: Tensor = self.loss(guesses, seen, self.prototypes.weight, self.recipe.sharpening)
         return loss
+
+    def _seen(self, view: Tensor, kept: Tensor) -> Tensor:
+        """(n, 3, s, s) and the tokens that are kept of each to its CLS token (n, d)."""
+        token: Tensor = self.masked.encode(view, idx_keep=kept)[:, 0]
+        return token
 
     def weight_decay(self, progress: Progress) -> float:
         return cosine_schedule(progress.step, progress.total, self.recipe.weight_decay, self.recipe.weight_decay_end)

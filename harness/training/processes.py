@@ -1,4 +1,4 @@
-"""Jobs distributed over processes: those of one launch, such as torchrun's, or the cores of this machine."""
+"""The processes of one launch, such as torchrun's, and jobs that these or the cores of this machine do."""
 
 from __future__ import annotations
 
@@ -35,13 +35,21 @@ def shared_out(jobs: Sequence[Job], work: Callable[[Job], Result], *, unit: str,
         cores = max(1, min(cpu_count(), len(jobs))) if device == "cpu" else 1
         each = Parallel(n_jobs=cores, return_as="generator")(delayed(work)(job) for job in jobs)
         return shown(each, len(jobs))
-    if not dist.is_initialized():
-        dist.init_process_group("gloo")
-    rank, n = dist.get_rank(), dist.get_world_size()
+    rank, n = joined()
     parts: list[list[Result]] = [[] for _ in range(n)]
     mine = jobs[rank::n]
     dist.all_gather_object(parts, shown(map(work, mine), len(mine)))
     return [parts[i % n][i // n] for i in range(len(jobs))]
+
+
+def joined() -> tuple[int, int]:
+    """This process's number among those of its launch, and how many there are: 0 and 1 without a launcher."""
+    if "RANK" not in os.environ:
+        return 0, 1
+    if not dist.is_initialized():
+        # torch's own choice: gloo for tensors on a CPU, NCCL for those on GPUs.
+        dist.init_process_group()
+    return dist.get_rank(), dist.get_world_size()
 
 
 def first() -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from harness.params.recipes import SupervisedRecipe
 from harness.training.augment import reconstruction_view
 from harness.training.objective import Objective, Progress
+from harness.training.parallel import spread
 
 POSITIONS = "sincos"
 
@@ -25,7 +26,7 @@ class Supervised(Objective):
     def forward(self, images: Tensor, progress: Progress, labels: Tensor) -> Tensor:
         with torch.no_grad():
             view = self.normalise(self.view(images))
-        logits = self.head(self.vit.forward_features(view)[:, 0])
+        logits = self.head(spread(lambda x: self.vit.forward_features(x)[:, 0], view))
         return F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
 
     def backbone(self) -> nn.Module:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from harness.params.recipes import VicregRecipe
 from harness.training.augment import two_views
 from harness.training.objective import Objective, Progress
+from harness.training.parallel import spread
 
 POSITIONS = "sincos"
 
@@ -30,7 +31,7 @@ class Vicreg(Objective):
     def forward(self, images: Tensor, progress: Progress) -> Tensor:
         with torch.no_grad():
             both = torch.cat([self.normalise(view(images)) for view in self.views])
-        first, second = self.projector(self.network(both)).chunk(2)
+        first, second = self.projector(spread(self.network, both)).chunk(2)
         loss: Tensor = self.loss(first, second)
         return loss
 

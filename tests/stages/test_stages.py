@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,7 @@ from harness.models import checkpoint
 from harness.models.build import build, normaliser
 from harness.stages import agree, compare, extract, finetune, invariance, knn, probe, references, report, sweep, weights
 from harness.stages.place import Place
+from tests.forked import launched
 
 
 def prepare(place: Place, *models: str) -> None:
@@ -404,6 +406,24 @@ def test_a_sweep_over_more_layers_than_there_are_is_refused(tiny: Place) -> None
         sweep.run(place)
     assert (refused.value.field, refused.value.seen) == ("profiles.tiny.sweep.layers", 30)
     assert refused.value.expected == "at most the 21 layers that one and two share"
+
+
+def test_launched_processes_share_a_pre_training_and_one_of_them_writes_it(
+    tiny: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, save = tiny.path("curves", "taught", ending=".json"), checkpoint.save
+    weights.run(tiny, "taught", scratch=Path("alone"))
+    alone = store.read_table(path, CURVE).rows
+    path.unlink()
+
+    def noted(*given: Any) -> None:
+        Path(f"written by {os.environ['RANK']}").touch()
+        save(*given)
+
+    monkeypatch.setattr(checkpoint, "save", noted)
+    assert launched(lambda: weights.run(tiny, "taught", scratch=Path("shared")) or 0, 2) == [0, 0]
+    assert [one.name for one in Path().glob("written by *")] == ["written by 0"]
+    np.testing.assert_allclose(store.read_table(path, CURVE).rows["loss"], alone["loss"], rtol=1e-3)
 
 
 def test_the_report_gathers_every_model(tiny: Place) -> None:
