@@ -72,9 +72,8 @@ def refuse_other_numbers(place: Place, differences: list[Difference]) -> None:
     """Raise InvalidInput for the array that differs most, if by more than rounding."""
     worst = max(differences, key=lambda one: one.value / one.limit)
     if worst.value > worst.limit:
-        tables = ("curves", "losses", "path")
-        ending = ".json" if worst.artifact.split("/")[0] in tables else ".safetensors"
-        path = place.path(worst.artifact, ending=ending)
+        arrays, table = (place.path(worst.artifact, ending=ending) for ending in (".safetensors", ".json"))
+        path = arrays if arrays.is_file() else table
         seen = f"{worst.value:.2e} from what is measured here"
         step = "run dvc repro; where nothing is stale, report the processor and the library versions"
         raise InvalidInput(path, field=worst.array, seen=seen, expected=f"at most {worst.limit:g}", next_step=step)
