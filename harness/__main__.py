@@ -25,7 +25,7 @@ class Command(NamedTuple):
     help: str
 
 
-# In the order of dvc.yaml.
+# In the order of each of dvc's files.
 STAGES = {
     "check": Command("harness.stages.check", "run", (), False, "check params.yaml and write the fingerprint of every stage"),
     "weights": Command(

@@ -21,7 +21,7 @@ def keep(arguments: Sequence[str], taken: float) -> None:
 
 
 def told(commands: Iterable[str]) -> str:
-    """About how long commands of dvc.yaml take here, empty where none of their kind has run here. Raises InvalidInput."""
+    """About how long commands of the pipeline take here, empty where none of their kind has run here. Raises InvalidInput."""
     known = _read()
     keys = [_key(command.split()[3:]) for command in commands]
     there = [known[key] for key in keys if key in known]
